@@ -1,0 +1,148 @@
+"""The buffered output file of a migration: real bytes in large pieces, accounting as QEMU's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..channel.base import Buffer, SkippingChannel
+from .flush import FlushState, PagePlan, plan_pages
+from .ram_records import encode_pages, name_field, records_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..channel.base import OutputChannel
+
+_PIECE_BYTES = 1 << 20
+_PIECE_PAGES = 1024
+
+
+class OutFile:
+    """Takes everything that a migration writes, in order.
+
+    Two things happen to each byte.  It goes to the channel, gathered into pieces of about a
+    megabyte.  And it is accounted as QEMU would: ``transferred`` grows only when QEMU's own file
+    object would write, which is what its rate limit and its statistics look at (spec lifecycle.md
+    sections 5 and 6).  Device bytes and pages may be mixed freely; memory use is bounded.
+
+    Raises:
+        ChannelError: from any method, when the channel cannot take the bytes.
+    """
+
+    def __init__(self, channel: OutputChannel) -> None:
+        self.channel = channel
+        self._pending = bytearray()
+        self._state = FlushState()
+        self._transferred = 0
+
+    @property
+    def transferred(self) -> int:
+        """Bytes that QEMU would have handed to the channel by now."""
+        return self._transferred
+
+    @property
+    def queued(self) -> int:
+        """Bytes put since, which QEMU would still hold back."""
+        return self._state.queued_bytes
+
+    @property
+    def state(self) -> FlushState:
+        """What waits in QEMU's file object, for ``plan_pages``."""
+        return self._state
+
+    @property
+    def position(self) -> int:
+        """Byte offset in the channel's target where the next byte goes."""
+        return self.channel.position + len(self._pending)
+
+    def put(self, data: Buffer) -> None:
+        """Write small bytes: headers, commands, device state."""
+        view = memoryview(data).cast("B")
+        self._account(view.nbytes)
+        if view.nbytes >= _PIECE_BYTES:
+            self._drain()
+            self.channel.write(view)
+            return
+        self._pending += view
+        if len(self._pending) >= _PIECE_BYTES:
+            self._drain()
+
+    def skip(self, size_bytes: int) -> None:
+        """Account for small bytes that do not exist; only for a counting channel."""
+        self._account(size_bytes)
+        self._skip(size_bytes)
+
+    def plan(
+        self,
+        block_name: str | None,
+        zero_mask: NDArray[np.bool_],
+        budget_bytes: int | None = None,
+    ) -> PagePlan:
+        """Return how many of these pages QEMU would send now; see ``plan_pages``."""
+        return plan_pages(zero_mask, len(name_field(block_name)), self._state, budget_bytes)
+
+    def put_pages(
+        self,
+        block_name: str | None,
+        pfns: NDArray[np.int64],
+        data: NDArray[np.uint8] | None,
+        zero_mask: NDArray[np.bool_],
+        plan: PagePlan | None = None,
+    ) -> None:
+        """Write the records of some pages of one block.
+
+        Args:
+            block_name: written into the first record; None when the page record before it in this
+                stream was of the same block.
+            pfns: shape (n,) int64, page numbers within the block, in sending order.
+            data: shape (n, 4096) uint8, row i is page ``pfns[i]`` (rows of zero pages are not
+                looked at), or None for a counting channel.
+            zero_mask: shape (n,) bool, True where a zero record is written.
+            plan: what ``plan`` returned for exactly these pages, to save working it out again.
+        """
+        if not pfns.size:
+            return
+        if plan is None or plan.count != pfns.size:
+            plan = self.plan(block_name, zero_mask)
+        self._state = plan.state
+        self._transferred += plan.flushed_bytes
+        if data is None:
+            self._skip(records_bytes(block_name, zero_mask))
+            return
+        self._drain()
+        for first in range(0, pfns.size, _PIECE_PAGES):
+            piece = slice(first, first + _PIECE_PAGES)
+            name = block_name if first == 0 else None
+            self._write_large(encode_pages(name, pfns[piece], data[piece], zero_mask[piece]))
+
+    def flush(self) -> None:
+        """Hand everything to the channel, as at the end of each ram part and of setup."""
+        self._transferred += self._state.queued_bytes
+        self._state = FlushState()
+        self._drain()
+        self.channel.flush()
+
+    def _account(self, size_bytes: int) -> None:
+        self._state, flushed = self._state.after_put(size_bytes)
+        self._transferred += flushed
+
+    def _skip(self, size_bytes: int) -> None:
+        self._drain()
+        if not isinstance(self.channel, SkippingChannel):
+            raise TypeError("bytes can only be left out of a channel that counts (skip)")
+        self.channel.skip(size_bytes)
+
+    def _write_large(self, data: NDArray[np.uint8]) -> None:
+        if data.size >= _PIECE_BYTES:
+            self._drain()
+            self.channel.write(data.data)
+            return
+        self._pending += data.data
+        if len(self._pending) >= _PIECE_BYTES:
+            self._drain()
+
+    def _drain(self) -> None:
+        if self._pending:
+            pending, self._pending = self._pending, bytearray()
+            self.channel.write(pending)
