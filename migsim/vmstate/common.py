@@ -94,7 +94,7 @@ CONFIGURATION = VMStateDescription(
 
 def timer_values(clock_ns: int = 0, ticks: int = 0) -> Values:
     """Return values of ``TIMER`` for a guest clock that shows ``clock_ns`` nanoseconds."""
-    return {"cpu_ticks_offset": ticks, "unused": bytes(8), "cpu_clock_offset": clock_ns}
+    return {"cpu_ticks_offset": ticks, "cpu_clock_offset": clock_ns}
 
 
 def globalstate_values(runstate: str, vm_was_suspended: bool = False) -> Values:

@@ -46,6 +46,7 @@ class FieldType(enum.StrEnum):
     CPU_DOUBLE = "CPU_Double_U"
     BUFFER = "buffer"
     UNUSED = "unused_buffer"
+    """Room without meaning: no value, written as zeros, stepped over when read."""
     BITMAP = "bitmap"
     CAPABILITY = "capability"
     STRUCT = "struct"
@@ -173,7 +174,7 @@ class VMStateDescription:
     version_id: int
     fields: tuple[Field, ...]
     minimum_version_id: int = 0
-    """Oldest version that is still accepted; 0 in place of anything positive means every one."""
+    """Oldest version that is still accepted."""
     subsections: tuple[Subsection, ...] = ()
 
     def __post_init__(self) -> None:
