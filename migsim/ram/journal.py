@@ -1,0 +1,167 @@
+"""Loading RAM so that it can be taken back: what was there is remembered until the load is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .backends import PhantomBackend
+from .bitmap import DirtyBitmap
+from .block import consecutive
+from .pages import runs, zero_page_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from .block import RAMBlock
+
+# Up to this many runs are given back to the kernel one by one; more are overwritten in bulk.
+_MOST_DISCARDS = 4096
+
+
+class RamJournal:
+    """Writes page contents into RAM blocks and remembers what they replaced.
+
+    Kept is the old content of pages that were not zero, once a page; of the others only that they
+    were touched.  A block whose memory is untouched is never looked at.  Between the first write
+    and `commit` or `rollback` nobody else may write to the blocks.
+
+    Pages that would become zero and are zero are left alone, so that holes stay holes.
+
+    Args:
+        blocks: the blocks that may be written to.
+    """
+
+    def __init__(self, blocks: Iterable[RAMBlock]) -> None:
+        self._entries = {block.name: _entry(block) for block in blocks}
+
+    def write(
+        self, block: RAMBlock, pfns: npt.NDArray[np.int64], data: npt.NDArray[np.uint8] | None
+    ) -> None:
+        """Give ``pfns`` of ``block`` the content ``data``.
+
+        ``pfns`` is int64 of shape ``(n,)``, ``data`` uint8 of shape ``(n, page_size)``; of a page
+        that is named twice the last content stays.  ``data`` None is content that is not zero and
+        not known, for phantom memory only.
+
+        Raises:
+            KeyError: the block is not one of the journal's.
+            IndexError: a page is outside the block.
+        """
+        block.check(pfns)
+        self._entries[block.name].write(pfns, data)
+
+    def zero(self, block: RAMBlock, pfns: npt.NDArray[np.int64]) -> None:
+        """Make ``pfns`` of ``block`` zero; arguments and errors as of `write`."""
+        block.check(pfns)
+        self._entries[block.name].zero(pfns)
+
+    def commit(self) -> None:
+        """Keep what was written and forget the rest; the journal is empty and usable again."""
+        for entry in self._entries.values():
+            entry.forget()
+
+    def rollback(self) -> None:
+        """Give every page the content from before the first write; then as after `commit`."""
+        for entry in self._entries.values():
+            entry.rollback()
+            entry.forget()
+
+
+class _BytesEntry:
+    """The journal of a block that has bytes."""
+
+    def __init__(self, block: RAMBlock) -> None:
+        self._block = block
+        self.forget()
+
+    def forget(self) -> None:
+        self._touched = DirtyBitmap(self._block.pages)
+        self._saved: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = []
+        # Asked once, before the first write: afterwards the memory is not untouched any more.
+        self._pristine: bool | None = None
+
+    def write(self, pfns: npt.NDArray[np.int64], data: npt.NDArray[np.uint8] | None) -> None:
+        if data is None:
+            raise ValueError(f"content of {self._block.name} is not given")
+        self._remember(pfns)
+        view = self._block.view()
+        if consecutive(pfns):
+            view[int(pfns[0]) : int(pfns[0]) + pfns.size] = data
+        else:
+            view[pfns] = data
+
+    def zero(self, pfns: npt.NDArray[np.int64]) -> None:
+        if self._is_pristine():
+            pfns = pfns[self._touched.test(pfns)]
+        pfns = pfns[~self._block.zero_mask(pfns)]
+        self._remember(pfns)
+        self._block.view()[pfns] = 0
+
+    def rollback(self) -> None:
+        pfns = self._touched.take(0, self._touched.pages)
+        starts, lengths = runs(pfns)
+        if starts.size <= _MOST_DISCARDS:
+            size = self._block.page_size
+            for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+                self._block.backend.discard(start * size, (start + length) * size)
+        else:
+            self._block.view()[pfns] = 0
+        for old, content in self._saved:
+            self._block.view()[old] = content
+
+    def _remember(self, pfns: npt.NDArray[np.int64]) -> None:
+        if not self._is_pristine():
+            fresh = pfns[~self._touched.test(pfns)]
+            fresh = fresh[~self._block.zero_mask(fresh)]
+            if fresh.size:
+                # A page named twice is saved twice, with the same content.
+                self._saved.append((fresh, np.array(self._block.read(fresh))))
+        self._touched.set_pfns(pfns)
+
+    def _is_pristine(self) -> bool:
+        if self._pristine is None:
+            self._pristine = self._block.backend.pristine
+        return self._pristine
+
+
+class _PhantomEntry:
+    """The journal of a block of which only the pages that are not zero are known."""
+
+    def __init__(self, block: RAMBlock, backend: PhantomBackend) -> None:
+        self._block = block
+        self._backend = backend
+        self._before: DirtyBitmap | None = None
+
+    def forget(self) -> None:
+        self._before = None
+
+    def write(self, pfns: npt.NDArray[np.int64], data: npt.NDArray[np.uint8] | None) -> None:
+        self._remember()
+        if data is None:
+            self._backend.nonzero.set_pfns(pfns)
+            return
+        zero = zero_page_mask(np.ascontiguousarray(data))
+        self._backend.nonzero.set_pfns(pfns[~zero])
+        self._backend.nonzero.clear_pfns(pfns[zero])
+
+    def zero(self, pfns: npt.NDArray[np.int64]) -> None:
+        self._remember()
+        self._backend.nonzero.clear_pfns(pfns)
+
+    def rollback(self) -> None:
+        if self._before is not None:
+            self._backend.nonzero.words[:] = self._before.words
+
+    def _remember(self) -> None:
+        if self._before is None:
+            self._before = self._backend.nonzero.copy()
+
+
+def _entry(block: RAMBlock) -> _BytesEntry | _PhantomEntry:
+    if isinstance(block.backend, PhantomBackend):
+        return _PhantomEntry(block, block.backend)
+    return _BytesEntry(block)
