@@ -303,12 +303,11 @@ def expand_words(words: npt.NDArray[np.uint64], base: int) -> npt.NDArray[np.int
     """Return the numbers of the set bits of ``words``, ascending, counted from ``base`` (int64)."""
     used = np.flatnonzero(words)
     if used.size * 4 > words.size:
-        pfns = np.flatnonzero(_unpack(words))
-        pfns += base
-        return pfns
-    bits = np.flatnonzero(_unpack(words[used]))
-    pfns = used[bits >> 6] << 6
-    pfns += bits & 63
+        pfns: npt.NDArray[np.int64] = np.flatnonzero(_unpack(words))
+    else:
+        bits = np.flatnonzero(_unpack(words[used]))
+        pfns = used[bits >> 6] << 6
+        pfns += bits & 63
     pfns += base
     return pfns
 

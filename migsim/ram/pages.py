@@ -63,7 +63,7 @@ def zero_pages_at(
     bool array of its shape.
     """
     words = view.view(np.uint64)
-    mask: npt.NDArray[np.bool_] = words[:, 0].take(pfns) == 0
+    mask: npt.NDArray[np.bool_] = words[pfns, 0] == 0
     left = np.flatnonzero(mask)
     where = pfns[left]
     starts, lengths = runs(where)
