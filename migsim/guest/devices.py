@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from migsim.errors import ConfigError, StreamError
-from migsim.vmstate import codec, describe
-from migsim.vmstate.fields import (
-    NAME_LIMIT,
-    Field,
-    FieldType,
-    Subsection,
-    Value,
-    Values,
-    VMStateDescription,
-)
+from migsim.errors import ConfigError, DeviceError
+from migsim.vmstate.codec import decode, encode
+from migsim.vmstate.describe import Json, describe_section
+from migsim.vmstate.fields import NAME_LIMIT, Value, Values, VMStateDescription
 
 if TYPE_CHECKING:
     from migsim.qapi.enums import MigMode
+    from migsim.vmstate.cursor import Buffer
 
 Hook = Callable[["Device"], None]
 """Called with the device; raises ``DeviceError`` to refuse."""
@@ -41,14 +35,16 @@ class Device:
     Attributes:
         name: section name; with a bus path where the device sits on a bus.
         values: the state, by field name.
+        instance_id: tells devices of one name apart.
         migratable: False for a device that can neither be saved nor loaded; it blocks every mode.
-        priority: devices of higher priority are saved and loaded before those of lower.
+        blockers: reasons that it brings against migration while it exists.
+        priority: devices of higher priority are saved before those of lower.
         early: saved and loaded during setup, before any RAM.
         pre_save: called before the state is saved.
-        post_load: called after the state was loaded.
+        post_load: called after the state was loaded, with the new values in place.
 
     Raises:
-        ConfigError: the name does not fit into a section header.
+        ConfigError: the name or instance id does not fit into a section header.
     """
 
     name: str
@@ -62,18 +58,60 @@ class Device:
     pre_save: Hook | None = None
     post_load: Hook | None = None
 
-    def save(self) -> tuple[bytes, dict[str, object]]:
-        """Return the section body and its entry for the stream's description, after pre_save."""
-        raise NotImplementedError
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name.encode()) <= NAME_LIMIT:
+            raise ConfigError("device", f"a section name has 1 to {NAME_LIMIT} bytes")
+        if not 0 <= self.instance_id < 1 << 32:
+            raise ConfigError(f"device {self.name}", "an instance id is a 32-bit number")
 
-    def load(self, buffer: bytes | memoryview, offset: int, version: int) -> int:
-        """Load the state from ``buffer`` at ``offset``; return the offset behind it."""
-        raise NotImplementedError
+    def save(self) -> tuple[bytes, Json]:
+        """Call ``pre_save``; return the section body and its entry in the stream's description.
+
+        Raises:
+            DeviceError: the device cannot be saved, a hook refused, or a value does not fit.
+        """
+        self._require_migratable("pre_save")
+        if self.pre_save is not None:
+            self.pre_save(self)
+        body = encode(self.description, self.values)
+        return body, describe_section(self.name, self.instance_id, self.description, self.values)
+
+    def load(self, buffer: Buffer, offset: int, version: int, *, base: int = 0) -> int:
+        """Load the state from ``buffer[offset:]``, call ``post_load``; return the index behind it.
+
+        ``version`` is that of the section header, ``base`` the buffer's place in the source.  When
+        anything fails the state is what it was.
+
+        Raises:
+            StreamError: the bytes are malformed or do not fit the device.
+            DeviceError: the device cannot be loaded, or a hook refused.
+        """
+        self._require_migratable("post_load")
+        before = self.values
+        self.values, end = decode(
+            self.description, buffer, offset, version, self.name, local=before, base=base
+        )
+        try:
+            if self.post_load is not None:
+                self.post_load(self)
+        except BaseException:
+            self.values = before
+            raise
+        return end
 
     def snapshot(self) -> Values:
         """Return a copy of the state, for ``restore``."""
         return copy.deepcopy(self.values)
 
-    def restore(self, snapshot: Values) -> None:
+    def restore(self, snapshot: Mapping[str, Value]) -> None:
         """Put the state back to what ``snapshot`` returned; no hook is called."""
-        self.values = copy.deepcopy(snapshot)
+        self.values = copy.deepcopy(dict(snapshot))
+
+    def _require_migratable(self, phase: str) -> None:
+        if not self.migratable:
+            raise DeviceError(self.name, phase, "it has no state that could be migrated")
+
+
+def save_order(devices: Iterable[Device]) -> list[Device]:
+    """Return devices in the order of their sections: by falling priority, then as given."""
+    return sorted(devices, key=lambda device: -device.priority)

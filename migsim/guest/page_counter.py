@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from migsim.ram.backends import PhantomBackend
 from migsim.units import MIB, PAGE_SIZE
 
 from .workload import ConstantRate
@@ -20,16 +21,20 @@ FIRST_PFN = MIB // PAGE_SIZE
 PAGES = 99 * MIB // PAGE_SIZE
 """Pages that it counts in, up to 100 MiB: 25344."""
 PASSES_PER_B = 64
-"""Passes over all pages after which it prints ``B``."""
+"""Counting passes over all pages after which it prints ``B``."""
+_WORD = slice(4, 8)
+_SLEPT = np.frombuffer((1).to_bytes(4, "little"), np.uint8)
 
 
 class PageCounter(ConstantRate):
     """Adds 1 to the first byte of every page, ascending, pass after pass.
 
-    At boot it prints ``A``, then sets the bytes to 0 in a pass of its own; after every 64th
-    counting pass it prints ``B``.  The suspending variant goes to sleep after the first ``B``
-    unless the 32-bit word 4 bytes into the range is 1, and sets that word first; ``wakeup`` boots
-    it again.  Source: spec frontend.md section 6, QEMU 10.0.2.
+    At boot it prints ``A`` and sets the bytes to 0 in a pass of its own; after every 64th counting
+    pass it prints ``B``.  The suspending variant falls asleep after the first ``B`` unless the
+    32-bit word 4 bytes into the range is 1, and sets that word first; a wake-up boots it again.
+    The rate is in page writes: 25344 of them are a pass.
+
+    Source: spec frontend.md section 6, QEMU 10.0.2.
     """
 
     def __init__(
@@ -42,11 +47,97 @@ class PageCounter(ConstantRate):
     ) -> None:
         super().__init__(first, first + pages - 1, rate_pages_per_s)
         self.suspends = suspends
+        self._asleep = False
+        self._slept = False
+        self._serial = b""
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the guest has put itself to sleep."""
+        return self._asleep
+
+    def wakeup(self) -> None:
+        """Boot again; only the memory remembers that the guest has slept."""
+        self._asleep = False
+        self._position = 0
 
     def take(self, count: int) -> NDArray[np.int64]:
-        """Return the page numbers of the next ``count`` writes."""
-        raise NotImplementedError
+        """Return the page numbers of the next ``count`` writes; it never sleeps this way."""
+        start = self._position % self.pages
+        self._position += count
+        return self.first + np.arange(start, start + count, dtype=np.int64) % self.pages
 
-    def write(self, block: RAMBlock, count: int) -> None:
-        """Do the next ``count`` writes to ``block``: clear in the first pass, count after it."""
-        raise NotImplementedError
+    def write(self, block: RAMBlock, count: int) -> int:
+        """Do the next ``count`` writes to ``block``; return how many, fewer when it fell asleep."""
+        begin = self._position
+        if begin == 0 and count:
+            self._serial += b"A"
+        first_b = (PASSES_PER_B + 1) * self.pages
+        end = begin + count
+        sleeps = self.suspends and begin < first_b <= end and not self._has_slept(block)
+        if sleeps:
+            end = first_b
+        while self._position < end:
+            self._stretch(block, end - self._position)
+        self._serial += b"B" * (self._printed(end) - self._printed(begin))
+        if sleeps:
+            self._fall_asleep(block)
+        return end - begin
+
+    def take_serial(self) -> bytes:
+        """Return what the guest has printed since the last call."""
+        printed, self._serial = self._serial, b""
+        return printed
+
+    def get_state(self) -> dict[str, int]:
+        """Return what must travel: position, and whether the guest sleeps or has slept."""
+        return super().get_state() | {"asleep": int(self._asleep), "slept": int(self._slept)}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Go on from ``state``; nothing that was printed before is printed again."""
+        super().set_state(state)
+        self._asleep, self._slept = bool(state.get("asleep")), bool(state.get("slept"))
+        self._serial = b""
+
+    def _printed(self, position: int) -> int:
+        return max(position // self.pages - 1, 0) // PASSES_PER_B
+
+    def _stretch(self, block: RAMBlock, count: int) -> None:
+        """Do at most ``count`` writes: part of one pass, or several whole counting passes."""
+        number, low = divmod(self._position, self.pages)
+        passes = count // self.pages if low == 0 and number > 0 else 0
+        high = self.pages if passes else min(self.pages, low + count)
+        passes = max(passes, 1)
+        self._count(block, self.first + low, self.first + high, number, number + passes - 1)
+        self._position += (high - low) * passes
+
+    def _count(self, block: RAMBlock, low: int, high: int, number: int, last: int) -> None:
+        """Do the passes ``number`` to ``last`` over pages ``low`` to ``high - 1``."""
+        block.log.mark_range(low, high)
+        backend = block.backend
+        if isinstance(backend, PhantomBackend):
+            # Without bytes the count is known from the pass: at 0 the page is zero again.
+            keep = int(self._slept and low == self.first)
+            if last % 256:
+                backend.nonzero.set_range(low, high)
+            else:
+                backend.nonzero.clear_range(low + keep, high)
+            return
+        counters = block.view()[low:high, 0]
+        if number == 0:
+            counters[:] = 0
+        else:
+            counters += np.uint8((last - number + 1) % 256)
+
+    def _has_slept(self, block: RAMBlock) -> bool:
+        if not block.backend.has_bytes:
+            return self._slept
+        return bool((block.view()[self.first, _WORD] == _SLEPT).all())
+
+    def _fall_asleep(self, block: RAMBlock) -> None:
+        self._asleep = self._slept = True
+        block.log.mark_range(self.first, self.first + 1)
+        if block.backend.has_bytes:
+            block.view()[self.first, _WORD] = _SLEPT
+        elif isinstance(block.backend, PhantomBackend):
+            block.backend.nonzero.set_range(self.first, self.first + 1)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from migsim.errors import ConfigError
+from migsim.ram.backends import PhantomBackend
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PS_PER_S = 10**12
 """Picoseconds in a second: the unit of guest time."""
+_WRITES_AT_ONCE = 1 << 20
 
 
 class Workload(ABC):
@@ -59,22 +61,41 @@ class Workload(ABC):
     def seek(self, position: int) -> None:
         """Go to the write number ``position``, as if that many had been taken since boot."""
 
-    def write(self, block: RAMBlock, count: int) -> None:
+    def write(self, block: RAMBlock, count: int) -> int:
         """Do the next ``count`` writes to ``block`` and note them in its dirty log.
 
         The first 8 bytes of a written page become the number of that write, counted from 1,
-        little-endian; the last write to a page wins.
+        little-endian; the last write to a page wins.  Returns how many writes were done, fewer
+        than ``count`` only when the guest put itself to sleep.
         """
-        first = self.position + 1
-        write_stamps(block, self.take(count), first)
+        left = count
+        while left > 0:
+            part = min(left, _WRITES_AT_ONCE)
+            first = self.position + 1
+            write_stamps(block, self.take(part), first)
+            left -= part
+        return count
 
-    def until_halt(self) -> int | None:
-        """Return how many writes are left before the guest suspends itself, None for never."""
-        return None
+    @property
+    def asleep(self) -> bool:
+        """Whether the guest has put itself to sleep; then it writes nothing until ``wakeup``."""
+        return False
+
+    def wakeup(self) -> None:
+        """Boot again after sleeping."""
+        self.seek(0)
 
     def take_serial(self) -> bytes:
         """Return what the guest has printed since the last call."""
         return b""
+
+    def get_state(self) -> dict[str, int]:
+        """Return what must travel with a migration, whole numbers below 2^64 by name."""
+        return {"position": self.position}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Go on from what ``get_state`` of an equal workload returned."""
+        self.seek(state["position"])
 
 
 def write_stamps(block: RAMBlock, pfns: NDArray[np.int64], first: int) -> None:
@@ -83,7 +104,14 @@ def write_stamps(block: RAMBlock, pfns: NDArray[np.int64], first: int) -> None:
     Each takes the first 8 bytes of its page, little-endian.  The dirty log sees every page; a
     backend without bytes only learns that the pages are no longer zero.
     """
-    raise NotImplementedError
+    backend = block.backend
+    if isinstance(backend, PhantomBackend):
+        backend.nonzero.set_pfns(pfns)
+    else:
+        stamps = block.view().view("<u8")[:, 0]
+        # With repeated indices the last assignment stays, as the last write would.
+        stamps[pfns] = np.arange(first, first + pfns.size, dtype="<u8")
+    block.log.mark_pfns(pfns)
 
 
 class ConstantRate(Workload):
@@ -93,13 +121,13 @@ class ConstantRate(Workload):
     whole number of picoseconds, and the product is exact.
 
     Raises:
-        ConfigError: a negative or infinite rate, or an empty range of pages.
+        ConfigError: a negative rate, one above a write a picosecond, or an empty range of pages.
     """
 
     def __init__(self, first: int, last: int, rate_pages_per_s: float) -> None:
         if not 0 <= first <= last:
             raise ConfigError("workload", f"pages {first} to {last} are no range")
-        if not 0 <= rate_pages_per_s < float("inf"):
+        if not 0 <= rate_pages_per_s <= PS_PER_S:  # two writes at a time have no order
             raise ConfigError("workload", f"{rate_pages_per_s} page writes per second")
         self.first = first
         self.last = last

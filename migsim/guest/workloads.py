@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -81,7 +81,10 @@ class _Random(ConstantRate):
     ``seek`` jump: the generators are advanced by the position.
     """
 
-    _CONCERNS: tuple[str, ...] = ()
+    _CONCERNS: ClassVar[tuple[str, ...]] = ()
+    _streams: list[np.random.Generator]
+    _ahead: NDArray[np.int64]
+    _used: int
 
     def __init__(self, first: int, last: int, rate_pages_per_s: float, seed: int) -> None:
         super().__init__(first, last, rate_pages_per_s)

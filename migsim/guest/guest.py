@@ -1,0 +1,140 @@
+"""A guest: a workload that runs against a block of memory for spans of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from migsim.errors import ConfigError, StateError
+
+from .workload import PS_PER_S
+
+if TYPE_CHECKING:
+    from migsim.ram.block import RAMBlock
+
+    from .workload import Workload
+
+# Time is summed in units of 2^-32 ps, so that the rounding of a million small spans stays far
+# below half a picosecond.
+_FRACTION_BITS = 32
+_HALF = 1 << (_FRACTION_BITS - 1)
+_UNITS_PER_S = float(PS_PER_S << _FRACTION_BITS)
+
+
+class Guest:
+    """Runs a workload in guest time and applies its writes to a RAM block.
+
+    Guest time is a sum of integers, read as the nearest picosecond.  However it is cut into
+    calls of ``run``, the writes done after guest time t are those that the workload has ``due``
+    by t: ``floor(rate * t)`` at a constant rate, with t in whole picoseconds.  So three times 0.1 s
+    are 0.3 s, and three thirds of a second are one.
+
+    Attributes:
+        workload: what is written and when.
+        block: the memory; None for a machine without any, whose guest must be idle.
+
+    Raises:
+        ConfigError: the workload writes beyond the block.
+    """
+
+    __slots__ = ("_time", "block", "workload")
+
+    def __init__(self, workload: Workload, block: RAMBlock | None) -> None:
+        pages = 0 if block is None else block.pages
+        if workload.last_pfn >= pages:
+            reason = f"it writes page {workload.last_pfn} of a block of {pages} pages"
+            raise ConfigError("workload", reason)
+        self.workload = workload
+        self.block = block
+        self._time = 0
+
+    def run(self, seconds: float, share: float = 1.0) -> int:
+        """Let the guest run for ``seconds`` with ``share`` (0 to 1) of its processors' time.
+
+        Returns the number of page writes done.  A sleeping guest does nothing, and no guest time
+        passes for it; one that falls asleep leaves the rest of the span unused.
+
+        Raises:
+            ConfigError: a negative time or share.
+        """
+        span = seconds * share
+        if not 0 <= span < float("inf"):
+            raise ConfigError("guest", f"it cannot run for {seconds} s at a share of {share}")
+        workload, block = self.workload, self.block
+        if workload.asleep:
+            return 0
+        self._time += int(span * _UNITS_PER_S)
+        count = workload.due(self.time_ps) - workload.position
+        if count <= 0 or block is None:
+            return 0
+        done = workload.write(block, count)
+        if self.asleep:
+            self._time = self._first_time_of(workload.position)
+        return done
+
+    @property
+    def time_ps(self) -> int:
+        """Guest time since boot in picoseconds."""
+        return (self._time + _HALF) >> _FRACTION_BITS
+
+    @property
+    def time_s(self) -> float:
+        """Guest time since boot in seconds."""
+        return self.time_ps / PS_PER_S
+
+    @property
+    def writes(self) -> int:
+        """Page writes since boot."""
+        return self.workload.position
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the guest has put itself to sleep (run state ``suspended``)."""
+        return self.workload.asleep
+
+    def wakeup(self) -> None:
+        """Boot the guest again after it slept; guest time starts anew.
+
+        Raises:
+            StateError: the guest is not asleep.
+        """
+        if not self.workload.asleep:
+            raise StateError("wakeup", "running", ("suspended",))
+        self.workload.wakeup()
+        self._time = 0
+
+    def take_serial(self) -> bytes:
+        """Return what the guest has printed on its serial port since the last call."""
+        return self.workload.take_serial()
+
+    def get_state(self) -> dict[str, int]:
+        """Return what must travel with a migration: whole numbers below 2^64 by name."""
+        picoseconds, fraction = divmod(self._time, 1 << _FRACTION_BITS)
+        return {"time_ps": picoseconds, "time_fraction": fraction} | self.workload.get_state()
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        """Go on where the guest that ``get_state`` was taken from stood.
+
+        Raises:
+            ConfigError: the numbers do not belong to this workload; nothing was changed.
+        """
+        before = self.get_state()
+        self._apply(state)
+        if self.workload.due(self.time_ps) != self.workload.position:
+            self._apply(before)
+            raise ConfigError("guest", "the state was saved under another workload")
+
+    def _apply(self, state: Mapping[str, int]) -> None:
+        self.workload.set_state(dict(state))
+        self._time = (state["time_ps"] << _FRACTION_BITS) + state["time_fraction"]
+
+    def _first_time_of(self, position: int) -> int:
+        """Return the earliest time at which ``position`` writes are due."""
+        low, high = 0, self.time_ps
+        while low < high:
+            middle = (low + high) // 2
+            if self.workload.due(middle) >= position:
+                high = middle
+            else:
+                low = middle + 1
+        return low << _FRACTION_BITS
