@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from .base import InputChannel, OutputChannel, RandomAccessChannel, SkippingChannel
 from .counting import CountingOutput
+from .faults import Fault, FaultKind, FaultyInput, FaultyOutput
 from .file import FileInput, FileOutput
 from .memory import MemoryInput, MemoryOutput
+from .uri import ChannelAddress, Scheme, parse_uri
 
 __all__ = [
+    "ChannelAddress",
     "CountingOutput",
+    "Fault",
+    "FaultKind",
+    "FaultyInput",
+    "FaultyOutput",
     "FileInput",
     "FileOutput",
     "InputChannel",
@@ -16,5 +23,7 @@ __all__ = [
     "MemoryOutput",
     "OutputChannel",
     "RandomAccessChannel",
+    "Scheme",
     "SkippingChannel",
+    "parse_uri",
 ]

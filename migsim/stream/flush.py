@@ -133,10 +133,13 @@ class _Walk:
         # No page leaves less than nine bytes behind except a normal one, which leaves far more.
         most = (budget + 2 * IO_BUFFER_BYTES) // RECORD_HEADER_BYTES + 1
         self.end = min(zero_mask.size, most)
-        normal = ~zero_mask[: self.end]
-        self.all_normal = bool(normal.all())
-        self.normal_at = None if self.all_normal else np.flatnonzero(normal)
-        self.normals = self.end if self.normal_at is None else self.normal_at.size
+        zeros = int(np.count_nonzero(zero_mask[: self.end]))
+        self.normals = self.end - zeros
+        self.normal_at: NDArray[np.int64] | None = None  # only looked at when some are zero
+        if zeros == self.end:
+            self.normal_at = np.empty(0, np.int64)
+        elif zeros:
+            self.normal_at = np.flatnonzero(~zero_mask[: self.end])
         self.at = 0  # records done
         self.seen = 0  # normal pages among them
         self.name = name_bytes

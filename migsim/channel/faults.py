@@ -1,0 +1,134 @@
+"""Channels that break on purpose, at an exact byte; they wrap any other channel."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ..errors import ChannelError
+
+if TYPE_CHECKING:
+    from .base import Buffer, InputChannel, OutputChannel
+
+
+class FaultKind(StrEnum):
+    """What happens when the fault strikes."""
+
+    BROKEN_PIPE = "broken-pipe"
+    """The other side is gone (EPIPE when writing, ECONNRESET when reading)."""
+    NO_SPACE = "no-space"
+    """The target is full (ENOSPC)."""
+    IO_ERROR = "io-error"
+    """The device failed (EIO)."""
+    LOST = "lost"
+    """Everything from here on disappears without an error; a reader sees an early end."""
+
+
+_ERRNO = {
+    FaultKind.BROKEN_PIPE: errno.EPIPE,
+    FaultKind.NO_SPACE: errno.ENOSPC,
+    FaultKind.IO_ERROR: errno.EIO,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault and its place.
+
+    Attributes:
+        after_bytes: bytes that still pass, counted from the wrapping on.
+        kind: what happens then, at every further use.
+    """
+
+    after_bytes: int
+    kind: FaultKind = FaultKind.BROKEN_PIPE
+
+    def error(self, operation: str) -> ChannelError:
+        """Return the error that this fault raises."""
+        number = _ERRNO[self.kind]
+        if operation == "read" and self.kind is FaultKind.BROKEN_PIPE:
+            number = errno.ECONNRESET
+        return ChannelError(f"fault:{self.kind.value}", operation, os.strerror(number), number)
+
+
+class FaultyOutput:
+    """An output channel that passes bytes on until its fault strikes.
+
+    What fits before the fault reaches the inner channel, so that a file is left as a real one
+    would be: cut off in the middle of a record.
+    """
+
+    def __init__(self, inner: OutputChannel, fault: Fault) -> None:
+        self.inner = inner
+        self.fault = fault
+        self._left = fault.after_bytes
+
+    @property
+    def position(self) -> int:
+        """Position of the inner channel."""
+        return self.inner.position
+
+    def write(self, data: Buffer) -> None:
+        """Pass on what fits before the fault, then break."""
+        view = memoryview(data).cast("B")
+        self._pass(view)
+
+    def write_at(self, position: int, data: Buffer) -> None:
+        """Place what fits before the fault, then break; the inner channel must allow it."""
+        self._pass(memoryview(data).cast("B"), position)
+
+    def seek(self, position: int) -> None:
+        """Move the inner channel, which must allow it."""
+        self.inner.seek(position)  # type: ignore[attr-defined]
+
+    def flush(self) -> None:
+        """Flush the inner channel."""
+        self.inner.flush()
+
+    def close(self) -> None:
+        """Close the inner channel."""
+        self.inner.close()
+
+    def _pass(self, view: memoryview, position: int | None = None) -> None:
+        fits = min(self._left, view.nbytes)
+        self._left -= fits
+        if fits and position is None:
+            self.inner.write(view[:fits])
+        elif fits:
+            self.inner.write_at(position, view[:fits])  # type: ignore[attr-defined]
+        if fits < view.nbytes and self.fault.kind is not FaultKind.LOST:
+            raise self.fault.error("write")
+
+
+class FaultyInput:
+    """An input channel that gives bytes until its fault strikes; it is never mapped."""
+
+    def __init__(self, inner: InputChannel, fault: Fault) -> None:
+        self.inner = inner
+        self.fault = fault
+        self._left = fault.after_bytes
+
+    @property
+    def position(self) -> int:
+        """Position of the inner channel."""
+        return self.inner.position
+
+    def read(self, size_bytes: int) -> bytes:
+        """Return bytes from before the fault; break when none is left."""
+        if self._left == 0 and size_bytes:
+            if self.fault.kind is FaultKind.LOST:
+                return b""
+            raise self.fault.error("read")
+        piece = self.inner.read(min(size_bytes, self._left))
+        self._left -= len(piece)
+        return piece
+
+    def buffer(self) -> None:
+        """Return None: faults strike in order."""
+
+    def close(self) -> None:
+        """Close the inner channel."""
+        self.inner.close()

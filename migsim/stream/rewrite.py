@@ -1,0 +1,104 @@
+"""Writing out again what a reader yields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .items import (
+    Command,
+    Configuration,
+    Description,
+    DeviceSection,
+    EndMarker,
+    EndOfRecords,
+    Header,
+    Item,
+    MultifdFlush,
+    PageBatch,
+    RamBlocks,
+    SectionBegin,
+    SectionEnd,
+)
+from .wire import RamFlag, SectionType
+
+if TYPE_CHECKING:
+    from .writer import StreamWriter
+
+
+def rewrite(items: Iterable[Item], writer: StreamWriter) -> None:
+    """Write ``items`` with ``writer`` and flush.
+
+    With the items of a reader that keeps the order, the bytes come out as they went in, for every
+    stream whose pages are plain records.  Leaving out, changing or adding items on the way makes
+    another stream; page batches name their block where the original did and where it changes.
+    Bytes behind the stream are dropped.
+
+    Raises:
+        ChannelError: the writer's channel cannot take the bytes.
+        StreamError: from the reader behind ``items``.
+    """
+    for item in items:
+        write_item(item, writer)
+    writer.out.flush()
+
+
+def write_item(item: Item, writer: StreamWriter) -> None:
+    """Write one item."""
+    match item:
+        case Header():
+            writer.header()
+        case Configuration():
+            writer.configuration_like(item)
+        case SectionBegin():
+            _write_begin(item, writer)
+        case SectionEnd(section_id=section_id):
+            writer.footer(section_id)
+        case DeviceSection():
+            _write_device(item, writer)
+        case Command(number=number, data=data):
+            writer.command(number, data)
+        case EndMarker():
+            writer.end_marker()
+        case Description(raw=raw):
+            writer.description(raw)
+        case _:
+            _write_ram_item(item, writer)
+
+
+def _write_ram_item(item: Item, writer: StreamWriter) -> None:
+    match item:
+        case PageBatch():
+            _write_pages(item, writer)
+        case RamBlocks(blocks=blocks):
+            writer.block_list(blocks)
+        case EndOfRecords(address=address):
+            writer.record(RamFlag.EOS, address)
+            writer.out.flush()
+        case MultifdFlush(address=address):
+            writer.record(RamFlag.MULTIFD_FLUSH, address)
+
+
+def _write_begin(item: SectionBegin, writer: StreamWriter) -> None:
+    if item.type in (SectionType.START, SectionType.FULL):
+        writer.begin_named(item.type, item.section_id, item.name, item.instance_id, item.version)
+    else:
+        writer.begin_part(item.section_id, item.type)
+
+
+def _write_pages(batch: PageBatch, writer: StreamWriter) -> None:
+    if batch.named:
+        writer.forget_block()
+    zero_mask = np.full(batch.pfns.size, batch.is_zero)
+    data = batch.data
+    if data is None:
+        data = np.empty((batch.pfns.size, 0), np.uint8)
+    writer.pages(batch.block, batch.pfns, data, zero_mask)
+
+
+def _write_device(item: DeviceSection, writer: StreamWriter) -> None:
+    writer.opaque_device(
+        item.section_id, item.name, item.instance_id, item.version, item.body, entry=item.entry
+    )

@@ -1,0 +1,131 @@
+"""The description at the end of a stream: found, used to measure device bodies, and made.
+
+It lists every device section with the sizes of its fields, so that a section can be stepped over
+without knowing the device (spec stream.md section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..units import PAGE_SIZE
+from ..vmstate.cursor import Cursor
+from ..vmstate.describe import to_json
+from .items import parse_json
+from .wire import U32, VMDESC_BYTES_MAX, SectionType
+
+_MARK = bytes((SectionType.EOF, SectionType.VMDESCRIPTION))
+_HEAD_BYTES = len(_MARK) + U32.size
+_LOOK_BYTES = 1 << 20
+_DEPTH_MAX = 64
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A description found from the end.
+
+    Attributes:
+        offset: of the end marker in front of it.
+        devices: its entries, one per FULL section in stream order.
+    """
+
+    offset: int
+    devices: tuple[Json, ...]
+
+
+def find_description(whole: memoryview, start: int = 0) -> Found | None:
+    """Return the last description in ``whole[start:]``, or None.
+
+    Searches backwards, as bytes may follow it, for an end marker, the description's type byte, a
+    length that fits, and a JSON object of that length with a list of devices.
+    """
+    budget = 2 * VMDESC_BYTES_MAX  # bounds the JSON that crafted bytes can make us parse
+    end = len(whole)
+    high = end
+    while high > start:
+        low = max(start, high - _LOOK_BYTES)
+        # The piece reaches into the one searched before, for a mark that lies across.
+        piece = bytes(whole[low : min(end, high + _HEAD_BYTES)])
+        at = piece.rfind(_MARK, 0, high - low + 1)
+        while at >= 0:
+            size = _object_bytes(whole, low + at)
+            if size and size <= budget:
+                budget -= size
+                found = _parse(whole, low + at, size)
+                if found is not None:
+                    return found
+            at = piece.rfind(_MARK, 0, at + 1)
+        high = low
+    return None
+
+
+def _object_bytes(whole: memoryview, at: int) -> int:
+    """Return the length of what may be a JSON object behind a mark at ``at``, else 0."""
+    text = at + _HEAD_BYTES
+    if text >= len(whole) or whole[text] != ord("{"):
+        return 0
+    size: int = U32.unpack_from(whole, at + len(_MARK))[0]
+    fits = size <= min(VMDESC_BYTES_MAX, len(whole) - text)
+    return size if fits and whole[text + size - 1] == ord("}") else 0
+
+
+def _parse(whole: memoryview, at: int, size: int) -> Found | None:
+    text = at + _HEAD_BYTES
+    value = parse_json(whole[text : text + size])
+    devices = value.get("devices") if value is not None else None
+    if not isinstance(devices, list) or not all(isinstance(entry, dict) for entry in devices):
+        return None
+    return Found(at, tuple(devices))
+
+
+def body_bytes(entry: Json, view: memoryview, section: str, base: int) -> int:
+    """Return the length of the device body at the beginning of ``view``, as ``entry`` tells.
+
+    ``base`` is the view's offset in the source.  Subsections are checked for their header; what
+    fields hold is not looked at.
+
+    Raises:
+        StreamError: sizes leave the view, a subsection is not where it should be, or the entry is
+            no proper description.
+    """
+    cursor = Cursor(view, 0, section, base)
+    _step_over(entry, cursor, 0)
+    return cursor.position
+
+
+def _step_over(entry: Json, cursor: Cursor, depth: int) -> None:
+    if depth > _DEPTH_MAX:
+        raise cursor.error(f"at most {_DEPTH_MAX} levels of subsections in the description")
+    for field in _objects(entry, "fields", cursor):
+        size = _number(field, "size", cursor) * _number(field, "array_len", cursor, 1)
+        cursor.need(size, f"field {field.get('name')}")
+        cursor.position += size
+    for inner in _objects(entry, "subsections", cursor):
+        version = cursor.subsection_header(str(inner.get("vmsd_name")))
+        if version != inner.get("version"):
+            expected = f"version {inner.get('version')} of {inner.get('vmsd_name')}"
+            raise cursor.error(expected, f"version {version}", back=U32.size)
+        _step_over(inner, cursor, depth + 1)
+
+
+def _objects(entry: Json, member: str, cursor: Cursor) -> list[Json]:
+    value = entry.get(member, [])
+    if isinstance(value, list) and all(isinstance(element, dict) for element in value):
+        return value
+    raise cursor.error(f"a list of objects as {member} in the description")
+
+
+def _number(entry: Json, member: str, cursor: Cursor, default: int | None = None) -> int:
+    value = entry.get(member, default)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise cursor.error(f"a number as {member} in the description", repr(value)[:40])
+
+
+def make_description(configuration: Json, devices: Sequence[Json]) -> bytes:
+    """Return the JSON text for a configuration and its device sections, in stream order."""
+    return to_json(
+        {"configuration": configuration, "page_size": PAGE_SIZE, "devices": list(devices)}
+    )
