@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast, overload
 
 from ..errors import ParameterError
-from ..units import MIB
 from .release import Release
 from .values import Boolean, Choice, Unsigned, ValueType, parse_size
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-HMP_SIZE_LIMIT = 1 << 63
-"""What the human monitor reads in MiB must stay below this many bytes."""
 
 
 class _Owner(Protocol):
@@ -45,6 +41,7 @@ class Parameter(Generic[T]):
         hmp_shown: whether ``info migrate_parameters`` has a line for it.
         hmp_multiplier: bytes or base units that a bare number means in the human monitor where
             suffixes are taken; 0 where only plain integers are.
+        hmp_limit: first number that the human monitor does not read any more.
         global_name: name in ``-global migration.NAME=``, or None where there is none.
         dashed_in_errors: whether QEMU's range error names it with dashes.
     """
@@ -60,6 +57,7 @@ class Parameter(Generic[T]):
     hmp_unit_since: str | None = None
     hmp_shown: bool = True
     hmp_multiplier: int = 0
+    hmp_limit: int = 1 << 64
     global_name: str | None = None
     dashed_in_errors: bool = False
 
@@ -144,8 +142,8 @@ class Parameter(Generic[T]):
         if not self.hmp_multiplier:
             return self.type.parse(self.name, text, release)
         value = parse_size(self.name, text, self.hmp_multiplier)
-        if self.hmp_multiplier == MIB and value >= HMP_SIZE_LIMIT:
-            raise ParameterError(self.name, text, "a size below 2^63 bytes")
+        if value >= self.hmp_limit:
+            raise ParameterError(self.name, text, f"a size below {self.hmp_limit} bytes")
         return self.accept(value, release)
 
     def parse_global(self, text: str, release: Release = Release.DEFAULT) -> T:

@@ -15,7 +15,7 @@ from ..units import GIB, MIB, PAGE_SIZE
 from .bitmap_mapping import BitmapMapping
 from .enums import Capability, MigMode, MultiFDCompression, ZeroPageDetection, modes_of
 from .parameter import Parameter
-from .parameter_checks import check_all
+from .parameter_checks import TYPE_CHECKS, check_all
 from .release import Release
 from .values import Boolean, Choice, Mapped, Text, TextList, Unsigned
 
@@ -30,6 +30,7 @@ def _detections(release: Release) -> tuple[ZeroPageDetection, ...]:
     return tuple(ZeroPageDetection)
 
 
+_INT64_LIMIT: Final = 1 << 63
 _PERCENT_TO_99 = Unsigned(8, 1, 99)
 _ANY_SIZE = Unsigned(64, sizes=True)
 
@@ -190,6 +191,7 @@ class MigrationParameters:
         unit="bytes/second",
         hmp_unit_since="2.8",
         hmp_multiplier=MIB,
+        hmp_limit=_INT64_LIMIT,
         since="2.8",
         global_name="x-max-bandwidth",
         doc="rate limit of precopy; 0 is no limit",
@@ -201,6 +203,7 @@ class MigrationParameters:
         unit="bytes/second",
         hmp_unit_since="8.2",
         hmp_multiplier=MIB,
+        hmp_limit=_INT64_LIMIT,
         since="8.2",
         global_name="avail-switchover-bandwidth",
         doc="bandwidth assumed for the switchover decision; 0 is the measured one",
@@ -294,6 +297,7 @@ class MigrationParameters:
         unit="bytes",
         hmp_unit_since="2.11",
         hmp_multiplier=1,
+        hmp_limit=_INT64_LIMIT,
         since="2.11",
         global_name="xbzrle-cache-size",
         doc="cache of sent pages that xbzrle makes differences with",
@@ -431,17 +435,21 @@ class MigrationParameters:
     ) -> MigrationParameters:
         """Return the set with ``changes`` (QMP names to decoded JSON values) laid over it.
 
-        Types are checked first, then names, then the whole resulting set in the order of
-        ``parameter_checks.CHECKS``, with ``capabilities`` being those switched on.
+        Types are checked first, in the order of ``parameter_checks.TYPE_CHECKS``, then names,
+        then the whole resulting set in the order of ``parameter_checks.CHECKS``, with
+        ``capabilities`` being those switched on.
 
         Raises:
             ParameterError: something is refused; there is no new set.
         """
-        release = self._release
-        given = [row for row in self.rows() if row.name in changes]
-        accepted = {row.name: row.accept(changes[row.name], release) for row in given}
+        known = {row.name: row for row in self.rows()}
+        accepted = {
+            name: known[name].accept(changes[name], self._release)
+            for name in TYPE_CHECKS
+            if name in changes and name in known
+        }
         for name in changes:
-            find(name, release)
+            find(name, self._release)
         return self._checked(accepted, capabilities)
 
     def with_globals(

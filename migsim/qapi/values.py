@@ -108,7 +108,10 @@ class Unsigned(ValueType[int]):
         return self.parse_integer(name, text, release)
 
     def parse_integer(self, name: str, text: str, release: Release) -> int:
-        """Return the integer that ``text`` is in C: decimal, ``0x`` hexadecimal, ``0`` octal."""
+        """Return the integer that ``text`` is in C: decimal, ``0x`` hexadecimal, ``0`` octal.
+
+        It is read with 64 bits, where negative numbers wrap around, and then has to fit.
+        """
         match = _C_INTEGER.fullmatch(text)
         if match is None:
             raise ParameterError(name, text, f"a whole number of {self.bits} bits")
@@ -118,7 +121,9 @@ class Unsigned(ValueType[int]):
             number = int(digits, 8 if octal else 0)
         except ValueError:
             raise ParameterError(name, text, "octal digits after a leading 0") from None
-        return self.accept(name, -number if match[1] == "-" else number, release)
+        if match[1] == "-" and 0 < number < 1 << 64:
+            number = (1 << 64) - number
+        return self.accept(name, number, release)
 
     def is_valid(self, value: int) -> bool:
         """Return whether ``value`` is in the range, and a power of two where that is asked for."""
@@ -274,20 +279,23 @@ class Mapped(ValueType[BitmapMapping | None]):
 def parse_size(name: str, text: str, default_unit: int = 1) -> int:
     """Return the size that ``text`` names, with the freedoms that QEMU's own parser takes.
 
-    Besides what ``units.parse_size`` reads: a plus sign, a fraction without digits on one side of
-    its point.  A fraction of a byte is refused.
+    Besides what ``units.parse_size`` reads: blanks and a plus sign in front, a point without
+    digits on one side.  Fractions are rounded to whole bytes, but none of a single byte is taken.
 
     Raises:
         ParameterError: not a size, negative, or 2^64 and more.
     """
     match = _SIZE.fullmatch(text)
-    wanted = "a size such as 4096, 4k, 1M, 1.5G or 0x1000"
     if match is None or match[1] in ("", "."):
-        raise ParameterError(name, text, wanted)
-    number, suffix = match[1], match[2]
-    if "." in number:
-        if suffix in ("b", "B") or (not suffix and default_unit == 1):
+        raise ParameterError(name, text, "a size such as 4096, 4k, 1M, 1.5G or 0x1000")
+    whole, _, fraction = match[1].partition(".")
+    value = units.parse_size((whole or "0") + match[2], name, default_unit)
+    if fraction.strip("0"):
+        unit = units.parse_size("1" + match[2], name, default_unit)
+        if unit == 1:
             raise ParameterError(name, text, "no fraction of a byte")
-        whole, fraction = number.split(".")
-        number = f"{whole or 0}.{fraction or 0}"
-    return units.parse_size(number + suffix, name, default_unit)
+        scale: int = 10 ** len(fraction)
+        value += (int(fraction) * unit + scale // 2) // scale
+    if value >= 1 << 64:
+        raise ParameterError(name, text, "a size below 2^64 bytes")
+    return value
