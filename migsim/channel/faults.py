@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ..errors import ChannelError
+from .base import RandomAccessChannel, SkippingChannel
 
 if TYPE_CHECKING:
     from .base import Buffer, InputChannel, OutputChannel
@@ -74,15 +75,29 @@ class FaultyOutput:
     def write(self, data: Buffer) -> None:
         """Pass on what fits before the fault, then break."""
         view = memoryview(data).cast("B")
-        self._pass(view)
+        fits = self._fits(view.nbytes)
+        if fits:
+            self.inner.write(view[:fits])
+        self._strike(fits, view.nbytes)
+
+    def skip(self, size_bytes: int) -> None:
+        """Count what fits before the fault, then break; the inner channel must count."""
+        fits = self._fits(size_bytes)
+        if not isinstance(self.inner, SkippingChannel):
+            raise TypeError("the channel inside does not count")
+        self.inner.skip(fits)
+        self._strike(fits, size_bytes)
 
     def write_at(self, position: int, data: Buffer) -> None:
         """Place what fits before the fault, then break; the inner channel must allow it."""
-        self._pass(memoryview(data).cast("B"), position)
+        view = memoryview(data).cast("B")
+        fits = self._fits(view.nbytes)
+        self._random_access().write_at(position, view[:fits])
+        self._strike(fits, view.nbytes)
 
     def seek(self, position: int) -> None:
         """Move the inner channel, which must allow it."""
-        self.inner.seek(position)  # type: ignore[attr-defined]
+        self._random_access().seek(position)
 
     def flush(self) -> None:
         """Flush the inner channel."""
@@ -92,14 +107,18 @@ class FaultyOutput:
         """Close the inner channel."""
         self.inner.close()
 
-    def _pass(self, view: memoryview, position: int | None = None) -> None:
-        fits = min(self._left, view.nbytes)
+    def _random_access(self) -> RandomAccessChannel:
+        if not isinstance(self.inner, RandomAccessChannel):
+            raise TypeError("the channel inside cannot place bytes anywhere")
+        return self.inner
+
+    def _fits(self, size_bytes: int) -> int:
+        fits = min(self._left, size_bytes)
         self._left -= fits
-        if fits and position is None:
-            self.inner.write(view[:fits])
-        elif fits:
-            self.inner.write_at(position, view[:fits])  # type: ignore[attr-defined]
-        if fits < view.nbytes and self.fault.kind is not FaultKind.LOST:
+        return fits
+
+    def _strike(self, fits: int, size_bytes: int) -> None:
+        if fits < size_bytes and self.fault.kind is not FaultKind.LOST:
             raise self.fault.error("write")
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from ..errors import StreamError
 from ..units import PAGE_BITS, PAGE_SIZE
 from .blocks import read_block_list
-from .items import BlockInfo, EndOfRecords, Item, MultifdFlush, PageBatch, RamBlocks
+from .items import BlockInfo, EndOfRecords, Item, MultifdFlush, PageBatch, RamBlocks, ScatteredPages
 from .names import read_name
-from .scan import FLAG_MASK, PAGE_WORD, ZERO_WORD, Run, gather, scan
+from .scan import FLAG_MASK, PAGE_WORD, ZERO_WORD, Runs, scan
 from .wire import (
     RAM_SECTION,
     RECORD_HEADER_BYTES,
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from .source import ByteSource
 
-_RECORDS_MAX = 1 << 16
-_RUN_FLAGS = {
+_RUN_BYTES = {
     PAGE_WORD: RECORD_HEADER_BYTES + PAGE_SIZE,
     ZERO_WORD: ZERO_RECORD_BYTES,
 }
@@ -77,7 +76,7 @@ class RamReader:
             offset = self._source.position
             word = self._peek_word()
             flags = word & FLAG_MASK
-            if flags in _RUN_FLAGS:
+            if flags in _RUN_BYTES:
                 yield from self._runs(flags)
                 continue
             self._source.advance(RECORD_HEADER_BYTES)
@@ -145,37 +144,63 @@ class RamReader:
             data = np.frombuffer(view, np.uint8).reshape(1, PAGE_SIZE)
             return PageBatch(offset, block.name, pfns, data, named=True)
         if self._source.take(1, RAM_SECTION, "the fill byte of a zero page")[0]:
-            raise StreamError(self._source.position - 1, RAM_SECTION, "fill byte 0", "another")
+            raise _bad_fill(self._source.position - ZERO_RECORD_BYTES)
         return PageBatch(offset, block.name, pfns, None, named=True)
 
     def _runs(self, flags: int) -> Iterator[PageBatch]:
         """Take a stretch of page records of the current block."""
         base, block = self._source.position, self._same_block(self._source.position)
-        need = _RUN_FLAGS[flags]
+        need = _RUN_BYTES[flags]
         view = self._source.window(need)
         if len(view) < need:
             raise self._source.truncated(RAM_SECTION, f"a record of {need} bytes", len(view))
-        runs = scan(view, _RECORDS_MAX)
-        all_pfns = [self._checked_pfns(view, run, block, base) for run in runs]
-        self._source.advance(runs[-1].end)
-        if len(runs) > 1 and not self._keep_order:
-            pfns = np.concatenate(all_pfns)
-            if (pfns[1:] > pfns[:-1]).all():
-                for part in gather(view, runs, pfns):
-                    yield PageBatch(base + part.start, block.name, part.pfns, part.contents)
-                return
-        for run, pfns in zip(runs, all_pfns, strict=True):
-            data = None if run.zero else run.pages(view)
-            yield PageBatch(base + run.start, block.name, pfns, data)
+        runs = scan(view)
+        self._source.advance(runs.end)
+        if len(runs.counts) > 1:
+            yield from self._mixed(runs, block, base)
+            return
+        zero, pfns = runs.zeros[0], runs.pfns()
+        self._check(pfns, block, base, need)
+        if zero and (bad := runs.bad_fill()) is not None:
+            raise _bad_fill(base + bad * need)
+        yield PageBatch(base, block.name, pfns, None if zero else runs.pages(0))
 
-    def _checked_pfns(
-        self, view: memoryview, run: Run, block: BlockInfo, base: int
-    ) -> NDArray[np.int64]:
-        pfns = run.pfns(view)
-        if int(pfns.max()) >= block.pages:
-            index = int((pfns >= block.pages).argmax())
-            self._check_pfn(block, int(pfns[index]), base + run.start + index * run.stride)
-        if (bad := run.bad_fill(view)) is not None:
-            at = base + run.start + bad * run.stride + RECORD_HEADER_BYTES
-            raise StreamError(at, RAM_SECTION, "fill byte 0 of a zero page", "another")
-        return pfns
+    def _mixed(self, runs: Runs, block: BlockInfo, base: int) -> Iterator[PageBatch]:
+        """Yield a stretch of several runs, put together by kind where the order may change."""
+        starts, zero = runs.records()
+        pfns = runs.pfns(starts)
+        self._check(pfns, block, base + starts)
+        zeros, normal = starts[zero], starts[~zero]
+        if (bad := runs.bad_fill(zeros)) is not None:
+            raise _bad_fill(base + int(zeros[bad]))
+        if not self._keep_order and (pfns[1:] > pfns[:-1]).all():
+            around = np.frombuffer(runs.buffer, np.uint8)
+            pages = ScatteredPages(around, normal + RECORD_HEADER_BYTES)
+            yield PageBatch(base + int(zeros[0]), block.name, pfns[zero], None)
+            yield PageBatch(base + int(normal[0]), block.name, pfns[~zero], pages)
+            return
+        first = 0
+        for run, count in enumerate(runs.counts):
+            data = None if runs.zeros[run] else runs.pages(run)
+            some = pfns[first : first + count]
+            yield PageBatch(base + runs.starts[run], block.name, some, data)
+            first += count
+
+    def _check(
+        self,
+        pfns: NDArray[np.int64],
+        block: BlockInfo,
+        offsets: int | NDArray[np.int64],
+        stride: int = 0,
+    ) -> None:
+        """Check that every page is inside its block."""
+        outside = pfns >= block.pages
+        if outside.any():
+            index = int(outside.argmax())
+            at = offsets + index * stride if isinstance(offsets, int) else int(offsets[index])
+            self._check_pfn(block, int(pfns[index]), at)
+
+
+def _bad_fill(record: int) -> StreamError:
+    at = record + RECORD_HEADER_BYTES
+    return StreamError(at, RAM_SECTION, "fill byte 0 of a zero page", "another value")

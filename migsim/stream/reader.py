@@ -35,6 +35,7 @@ from .wire import (
     SECTION_ID,
     SECTION_NUMBERS,
     U32,
+    VMDESC_BYTES_MAX,
     CommandKind,
     SectionType,
 )
@@ -148,6 +149,9 @@ class StreamReader:
         if source.window(1)[0] == SectionType.VMDESCRIPTION:
             source.advance(1)
             (size,) = U32.unpack(source.take(U32.size, "vmdesc", "a length"))
+            if size > VMDESC_BYTES_MAX:
+                expected = f"a description of at most {VMDESC_BYTES_MAX} bytes"
+                raise StreamError(offset + 1, "vmdesc", expected, str(size))
             raw = source.take(size, "vmdesc", f"{size} bytes of description")
             yield Description(offset, bytes(raw))
         if isinstance(source, MappedSource) and (left := len(source.window())):

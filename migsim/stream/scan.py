@@ -7,14 +7,12 @@ page (8 + 4096 bytes), so a run of one form is an array with a fixed stride (spe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..units import PAGE_BITS, PAGE_SIZE
-from .items import ScatteredPages
 from .ram_records import PAGE_RECORD_BYTES
 from .wire import RECORD_HEADER_BYTES, U16, ZERO_RECORD_BYTES, RamFlag
 
@@ -29,67 +27,88 @@ FLAG_MASK = PAGE_SIZE - 1
 
 _FLAG_AT = RECORD_HEADER_BYTES - U16.size
 _FIRST_LOOK = 64
+_FEW = 12
+_RECORDS_MAX = 1 << 16
+_MIXED_RECORDS_MAX = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Adjacent records of one form.
+@dataclass(slots=True)
+class Runs:
+    """Adjacent page records of one stretch, as runs of one form each.
 
     Attributes:
-        start: index of the first record's first byte in the buffer.
-        count: number of records.
-        zero: zero pages, else normal ones.
+        buffer: the bytes around.
+        starts: index in ``buffer`` of each run's first byte.
+        counts: records of each run.
+        zeros: whether each run is of zero pages.
+        end: index behind the last record.
     """
 
-    start: int
-    count: int
-    zero: bool
+    buffer: memoryview
+    starts: list[int]
+    counts: list[int]
+    zeros: list[bool]
+    end: int
 
-    @property
-    def stride(self) -> int:
-        """Bytes of one record."""
-        return ZERO_RECORD_BYTES if self.zero else PAGE_RECORD_BYTES
+    def records(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return, per record, the index of its first byte and whether its page is zero."""
+        counts, zero_runs = np.array(self.counts), np.array(self.zeros)
+        zero = np.repeat(zero_runs, counts)
+        sizes = np.where(zero, ZERO_RECORD_BYTES, PAGE_RECORD_BYTES)
+        return np.cumsum(sizes) - sizes + self.starts[0], zero
 
-    @property
-    def end(self) -> int:
-        """Index behind the last record."""
-        return self.start + self.count * self.stride
+    def pfns(self, starts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Return the page numbers of all records, shape (n,) int64.
 
-    def pfns(self, buffer: memoryview) -> NDArray[np.int64]:
-        """Return the page numbers, shape (count,) int64."""
-        words: NDArray[np.uint64] = np.ndarray(
-            (self.count,), ">u8", buffer, self.start, (self.stride,)
-        )
+        ``starts`` is what ``records`` gave, where that is at hand; without it there is one run.
+        """
+        words: NDArray[np.uint64]
+        if starts is None:
+            shape, stride = self.counts[0], self._stride(0)
+            words = np.ndarray((shape,), ">u8", self.buffer, self.starts[0], (stride,))
+        else:
+            # One (overlapping) element for each byte offset, so that any place is an index.
+            length = len(self.buffer) - RECORD_HEADER_BYTES + 1
+            words = np.ndarray((length,), ">u8", self.buffer, strides=(1,))[starts]
         return (words >> np.uint64(PAGE_BITS)).astype(np.int64)
 
-    def pages(self, buffer: memoryview) -> NDArray[np.uint8]:
-        """Return the contents of normal pages, shape (count, 4096), as a view."""
+    def bad_fill(self, starts: NDArray[np.int64] | None = None) -> int | None:
+        """Return the first record whose fill byte is not zero, or None.
+
+        ``starts`` are those of the zero records; without it there is one run, of zero pages.
+        """
+        fill: NDArray[np.uint8] = np.frombuffer(self.buffer, np.uint8)[RECORD_HEADER_BYTES:]
+        if starts is None:
+            first = self.starts[0]
+            fill = fill[first : first + self.counts[0] * ZERO_RECORD_BYTES : ZERO_RECORD_BYTES]
+        else:
+            fill = fill[starts]
+        return int((fill != 0).argmax()) if fill.any() else None
+
+    def pages(self, run: int) -> NDArray[np.uint8]:
+        """Return the contents of a run of normal pages, shape (count, 4096), as a view."""
         return np.ndarray(
-            (self.count, PAGE_SIZE),
+            (self.counts[run], PAGE_SIZE),
             np.uint8,
-            buffer,
-            self.start + RECORD_HEADER_BYTES,
-            (self.stride, 1),
+            self.buffer,
+            self.starts[run] + RECORD_HEADER_BYTES,
+            (PAGE_RECORD_BYTES, 1),
         )
 
-    def bad_fill(self, buffer: memoryview) -> int | None:
-        """Return the first zero record whose fill byte is not zero, or None."""
-        if not self.zero:
-            return None
-        fill: NDArray[np.uint8] = np.ndarray(
-            (self.count,), np.uint8, buffer, self.start + RECORD_HEADER_BYTES, (self.stride,)
-        )
-        return int(fill.argmax()) if fill.any() else None
+    def _stride(self, run: int) -> int:
+        return ZERO_RECORD_BYTES if self.zeros[run] else PAGE_RECORD_BYTES
 
 
-def scan(buffer: memoryview, records_max: int) -> list[Run]:
+def scan(buffer: memoryview) -> Runs:
     """Return the complete, unnamed page records at the beginning of ``buffer`` as runs.
 
-    Stops before anything else: another kind of record, one that is cut off, or ``records_max``
-    records.  Costs a Python step per run, and touches only headers.
+    Stops before anything else: another kind of record, or one that is cut off; and after a bounded
+    number of records, the sooner when they are irregular, so that what is put together from them
+    stays in a cache.  Costs a Python step per run (and per record of a short one), and touches
+    only headers.
     """
-    runs: list[Run] = []
-    position, left, size = 0, records_max, len(buffer)
+    runs = Runs(buffer, [], [], [], 0)
+    position, left, size = 0, _RECORDS_MAX, len(buffer)
     word_at, last = U16.unpack_from, size - ZERO_RECORD_BYTES
     while left > 0 and position <= last:
         flags = word_at(buffer, position + _FLAG_AT)[0] & FLAG_MASK
@@ -103,9 +122,14 @@ def scan(buffer: memoryview, records_max: int) -> list[Run]:
         if most == 0:
             break
         count = _equal_records(buffer, position, stride, flags, most)
-        runs.append(Run(position, count, flags == ZERO_WORD))
+        runs.starts.append(position)
+        runs.counts.append(count)
+        runs.zeros.append(flags == ZERO_WORD)
+        if len(runs.counts) == 1:
+            left = max(_MIXED_RECORDS_MAX, count)
         position += count * stride
         left -= count
+    runs.end = position
     return runs
 
 
@@ -116,7 +140,7 @@ def _equal_records(buffer: memoryview, start: int, stride: int, flags: int, most
     """
     word_at = U16.unpack_from
     at = start + _FLAG_AT + stride
-    few = min(most, 8)
+    few = min(most, _FEW)
     for count in range(1, few):
         if word_at(buffer, at)[0] & FLAG_MASK != flags:
             return count
@@ -133,39 +157,3 @@ def _equal_records(buffer: memoryview, start: int, stride: int, flags: int, most
             return done + first
         done += look
     return most
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """All pages of one form out of several runs, which do not depend on each other's order.
-
-    Attributes:
-        start: index of the first record's first byte in the buffer.
-        pfns: shape (n,) int64.
-        contents: where the pages are; None for zero pages.
-    """
-
-    start: int
-    pfns: NDArray[np.int64]
-    contents: ScatteredPages | None
-
-
-def gather(buffer: memoryview, runs: list[Run], pfns: NDArray[np.int64]) -> Iterator[Gathered]:
-    """Yield the zero pages and the normal pages of ``runs``, put together.
-
-    ``pfns`` are those of all runs, in order; no page may occur twice.
-    """
-    firsts = np.array([run.start for run in runs])
-    counts = np.array([run.count for run in runs])
-    zero_runs = np.array([run.zero for run in runs])
-    strides = np.where(zero_runs, ZERO_RECORD_BYTES, PAGE_RECORD_BYTES)
-    within = np.arange(pfns.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    starts = np.repeat(firsts, counts) + within * np.repeat(strides, counts)
-    zero = np.repeat(zero_runs, counts)
-    if zero.any():
-        yield Gathered(int(starts[zero][0]), pfns[zero], None)
-    if not zero.all():
-        bytes_around = np.frombuffer(buffer, np.uint8)
-        normal = starts[~zero]
-        pages = ScatteredPages(bytes_around, normal + RECORD_HEADER_BYTES)
-        yield Gathered(int(normal[0]), pfns[~zero], pages)
