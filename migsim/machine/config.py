@@ -1,0 +1,71 @@
+"""The description of one machine: what a command line says, as values."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..qapi.release import Release
+from .timing import HostTiming
+
+if TYPE_CHECKING:
+    from ..guest.devices import Device
+    from ..guest.workload import Workload
+    from ..ram.backends import BackendSpec
+    from ..ram.block import RAMBlock
+
+
+class Profile(enum.Enum):
+    """What to do where QEMU itself misbehaves.
+
+    SAFE never aborts: the mode is latched when ``migrate`` is given, a failed incoming migration
+    can be tried again.  STRICT reports what QEMU does: `AbortError` where QEMU ends with a
+    signal, an incoming status that stays where QEMU leaves it.
+    """
+
+    SAFE = "safe"
+    STRICT = "strict"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineConfig:
+    """One machine, before it is built.
+
+    Attributes:
+        machine: machine type or alias (``none``, ``microvm``, ``pc``, ``q35``).
+        memory: the main RAM as a backend description; None for a machine without RAM.
+        ram_name: name of the main RAM block; None means the backend's id.
+        extra_blocks: further RAM blocks, ready made.
+        devices: synthetic devices in the order of their creation.
+        workload: what the guest writes while it runs; None for an idle guest.
+        incoming: None, ``defer``, or the URI to load from.
+        start_stopped: ``-S``: stay in prelaunch, or paused after an incoming migration.
+        only_migratable: refuse devices and blockers that keep normal mode from working.
+        name: the guest's name; no other meaning.
+        uuid: 16 bytes, or None.
+        release: which QEMU to behave like.
+        profile: what to do where QEMU misbehaves.
+        seed: decides everything that is random.
+        timing: what work costs in virtual time.
+        globals: ``-global migration.NAME=VALUE`` pairs of property name and text, in order.
+        suppress_vmdesc: leave the description out of streams (a machine property).
+    """
+
+    machine: str = "none"
+    memory: BackendSpec | None = None
+    ram_name: str | None = None
+    extra_blocks: tuple[RAMBlock, ...] = ()
+    devices: tuple[Device, ...] = ()
+    workload: Workload | None = None
+    incoming: str | None = None
+    start_stopped: bool = False
+    only_migratable: bool = False
+    name: str = ""
+    uuid: bytes | None = None
+    release: Release = Release.DEFAULT
+    profile: Profile = Profile.SAFE
+    seed: int = 0
+    timing: HostTiming = field(default_factory=HostTiming)
+    globals: tuple[tuple[str, str], ...] = ()
+    suppress_vmdesc: bool = False

@@ -1,0 +1,135 @@
+"""The devices of one machine: those every machine has, those it was given, and their sections.
+
+Section numbers follow registration: ``timer`` is 0, ``ram`` 1, ``dirty-bitmap`` 2, then the devices
+in the order of their creation, and ``globalstate`` the last (spec stream.md section 4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..blockers.registry import Blocker, BlockerRegistry, UnmigratableDevice
+from ..errors import ConfigError, MigsimError
+from ..guest.devices import Device, save_order
+from ..guest.guest import Guest
+from ..migration.environment import SavedSection
+from ..qapi.enums import RunState
+from ..vmstate.common import GLOBALSTATE, TIMER, globalstate_values, timer_values
+
+TIMER_SECTION_ID = 0
+FIRST_DEVICE_SECTION_ID = 3
+
+_Handle = Blocker | UnmigratableDevice
+
+
+def timer_device(guest: Guest) -> Device:
+    """Return the ``timer`` section: the guest's clock, by which a synthetic guest goes on.
+
+    The clock is guest time in nanoseconds; the tick counter holds the same time in picoseconds,
+    so that nothing is lost between two migsim machines.  A stream of a real QEMU has other ticks,
+    and then the clock decides.
+    """
+
+    def pre_save(device: Device) -> None:
+        time_ps = guest.time_ps
+        device.values = timer_values(clock_ns=time_ps // 1000, ticks=time_ps)
+
+    def post_load(device: Device) -> None:
+        clock, ticks = device.values.get("cpu_clock_offset"), device.values["cpu_ticks_offset"]
+        assert isinstance(ticks, int)
+        clock_ns = clock if isinstance(clock, int) else 0
+        time_ps = ticks if ticks // 1000 == clock_ns else max(clock_ns, 0) * 1000
+        guest.resume_at(time_ps)
+
+    return Device("timer", TIMER, timer_values(), pre_save=pre_save, post_load=post_load)
+
+
+class DeviceTree:
+    """Devices by section name and instance, with the blockers that they brought."""
+
+    def __init__(self, guest: Guest, devices: Iterable[Device], blockers: BlockerRegistry) -> None:
+        self._blockers = blockers
+        self._timer = timer_device(guest)
+        self._by_section: dict[tuple[str, int], Device] = {("timer", 0): self._timer}
+        self._ids: dict[Device, int] = {self._timer: TIMER_SECTION_ID}
+        self._handles: dict[Device, list[_Handle]] = {}
+        self._next_id = FIRST_DEVICE_SECTION_ID
+        for device in devices:
+            self.add(device)
+
+    def add(self, device: Device) -> None:
+        """Plug ``device`` in, with its blockers; all or nothing.
+
+        Raises:
+            ConfigError: there is a device of that section name and instance.
+            BlockedError: the registry refuses one of its blockers, or the device itself.
+        """
+        key = (device.name, device.instance_id)
+        if key in self._by_section or device.name == GLOBALSTATE.name:
+            raise ConfigError(f"device {device.name}", f"instance {device.instance_id} is taken")
+        handles: list[_Handle] = []
+        try:
+            if not device.migratable:
+                handles.append(self._blockers.register_unmigratable(device.name))
+            handles.extend(self._blockers.add(b.reason, b.modes) for b in device.blockers)
+        except MigsimError:
+            self._drop(handles)
+            raise
+        self._handles[device] = handles
+        self._by_section[key] = device
+        self._ids[device] = self._next_id
+        self._next_id += 1
+
+    def remove(self, device: Device) -> None:
+        """Unplug ``device`` and lift its blockers.
+
+        Raises:
+            ConfigError: it is not plugged in.
+        """
+        if device not in self._handles:
+            raise ConfigError(f"device {device.name}", "is not part of this machine")
+        self._drop(self._handles.pop(device))
+        del self._by_section[device.name, device.instance_id]
+        del self._ids[device]
+
+    def find(self, name: str, instance_id: int) -> Device | None:
+        """Return the device of that section, or None."""
+        return self._by_section.get((name, instance_id))
+
+    def __iter__(self) -> Iterable[Device]:
+        return iter(self._handles)
+
+    def save(
+        self, stored: RunState, *, was_suspended: bool, store_global_state: bool
+    ) -> list[SavedSection]:
+        """Return the sections of all devices in stream order, ``globalstate`` last.
+
+        Raises:
+            DeviceError: a device refused; those before it were asked already.
+        """
+        devices = [
+            self._timer,
+            *save_order(device for device in self._handles if device.migratable),
+        ]
+        if store_global_state:
+            values = globalstate_values(stored.value, was_suspended)
+            devices.append(Device(GLOBALSTATE.name, GLOBALSTATE, values))
+        return [self._save(device) for device in devices]
+
+    def _save(self, device: Device) -> SavedSection:
+        body, description = device.save()
+        return SavedSection(
+            device.name,
+            device.instance_id,
+            device.description.version_id,
+            self._ids.get(device, self._next_id),
+            body,
+            description,
+        )
+
+    def _drop(self, handles: Iterable[_Handle]) -> None:
+        for handle in handles:
+            if isinstance(handle, Blocker):
+                self._blockers.remove(handle)
+            else:
+                self._blockers.unregister(handle)

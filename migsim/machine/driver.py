@@ -1,0 +1,144 @@
+"""Drivers: what turns steps into time.
+
+The virtual driver asks a `HostTiming` how long each step took and lets the guest run for exactly
+that long.  The wall driver does the work as fast as it can and lets the guest run by the real
+clock.  Both only ever call ``step`` and ``run_guest`` of a `Steppable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..clock import VirtualClock, WallClock
+from ..errors import StateError
+from ..migration.convergence import SLICE_S
+from ..migration.work import Work
+from .timing import HostTiming
+
+WALL_SLICE_PAGES = 2048
+"""Pages sent between two looks at the real clock: about 3 ms of work."""
+WALL_TICK_S = 0.01
+"""How long the wall driver sleeps when nothing is to be done, in seconds."""
+
+
+class Steppable(Protocol):
+    """What a driver drives."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether an engine has something to do, now or later."""
+        ...
+
+    def step(self, now: float, max_pages: int) -> Work:
+        """Do the next piece of engine work."""
+        ...
+
+    def run_guest(self, seconds: float) -> None:
+        """Let the guest run for ``seconds``, if its run state lets it."""
+        ...
+
+
+class VirtualDriver:
+    """Deterministic time: same machine, same seed, same calls, same events and bytes.
+
+    ``advance(a)`` then ``advance(b)`` is the same as ``advance(a + b)``: a step whose time is not
+    over yet stays under way.
+    """
+
+    def __init__(self, machine: Steppable, clock: VirtualClock, timing: HostTiming) -> None:
+        self._machine = machine
+        self.clock = clock
+        self.timing = timing
+        self._busy_until = clock.now
+        self._slice_pages = timing.pages_in(SLICE_S)
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` of virtual time pass."""
+        if seconds < 0:
+            raise ValueError("time does not run backwards")
+        deadline = self.clock.now + seconds
+        while self.clock.now < deadline:
+            if not self._turn(deadline):
+                self._pass_to(deadline)
+
+    def run_until(self, done: Callable[[], bool], limit_s: float) -> None:
+        """Let time pass until ``done()``, checked after every step.
+
+        Raises:
+            StateError: it was not done within ``limit_s`` seconds of virtual time, or nothing is
+                left that could bring it about.
+        """
+        deadline = self.clock.now + limit_s
+        while not done():
+            if self.clock.now >= deadline or not self._machine.busy:
+                raise StateError("run_until", "unfinished", hint=f"not done after {limit_s} s")
+            if not self._turn(deadline):
+                self._pass_to(deadline)
+
+    def _turn(self, deadline: float) -> bool:
+        """Go on to the end of the step under way, or do the next one; False if there is none."""
+        if self._busy_until > self.clock.now:
+            self._pass_to(min(self._busy_until, deadline))
+            return True
+        if not self._machine.busy:
+            return False
+        now = self.clock.now
+        work = self._machine.step(now, self._slice_pages)
+        if work.idle:
+            return False
+        if work.wake_at is not None:
+            self._busy_until = max(now, work.wake_at)
+        else:
+            self._busy_until = now + self.timing.seconds(work)
+        return True
+
+    def _pass_to(self, moment: float) -> None:
+        before = self.clock.now
+        if moment > before:
+            self._machine.run_guest(moment - before)
+            self.clock.set(moment)
+
+
+class WallDriver:
+    """Real time: work as fast as the machine can, a guest that runs by the real clock."""
+
+    def __init__(self, machine: Steppable, clock: WallClock) -> None:
+        self._machine = machine
+        self.clock = clock
+        self._guest_until = clock.now
+
+    def advance(self, seconds: float) -> None:
+        """Work and sleep for ``seconds`` of real time."""
+        deadline = self.clock.now + seconds
+        self._loop(lambda: self.clock.now >= deadline, deadline)
+
+    def run_until(self, done: Callable[[], bool], limit_s: float) -> None:
+        """Work until ``done()``, checked after every step.
+
+        Raises:
+            StateError: it was not done within ``limit_s`` seconds.
+        """
+        deadline = self.clock.now + limit_s
+        self._loop(lambda: done() or self.clock.now >= deadline, deadline)
+        if not done():
+            raise StateError("run_until", "unfinished", hint=f"not done after {limit_s} s")
+
+    def _loop(self, over: Callable[[], bool], deadline: float) -> None:
+        while True:
+            self._let_guest_catch_up()
+            if over():
+                return
+            work = Work(idle=True)
+            if self._machine.busy:
+                work = self._machine.step(self.clock.now, WALL_SLICE_PAGES)
+            if work.idle:
+                self.clock.sleep(min(WALL_TICK_S, deadline - self.clock.now))
+            elif work.wake_at is not None:
+                self.clock.sleep(min(work.wake_at, deadline) - self.clock.now)
+
+    def _let_guest_catch_up(self) -> None:
+        now = self.clock.now
+        if now > self._guest_until:
+            self._machine.run_guest(now - self._guest_until)
+            self._guest_until = now

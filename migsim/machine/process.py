@@ -1,0 +1,47 @@
+"""The process around a machine: whether it lives, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from ..errors import StateError
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessExit:
+    """How a machine's process ended.
+
+    Attributes:
+        status: exit status, or None when a signal ended it.
+        signal: name of that signal, or None.
+        reason: why, in words.
+    """
+
+    status: int | None
+    reason: str
+    signal: str | None = None
+
+
+class _Mortal(Protocol):
+    exited: ProcessExit | None
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound=_Mortal)
+
+
+def command(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Make ``method`` a command: refused with `StateError` once the process has ended."""
+
+    @wraps(method)
+    def checked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self.exited is not None:
+            hint = f"the process has ended: {self.exited.reason}"
+            raise StateError(method.__name__, "exited", hint=hint)
+        return method(self, *args, **kwargs)
+
+    return checked

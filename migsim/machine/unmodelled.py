@@ -1,0 +1,33 @@
+"""What the engines do not do yet: refused with a clear text instead of done wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from ..errors import CapabilityError, ConfigError
+from ..qapi.enums import Capability
+from ..qapi.properties import StreamSwitches
+
+_UNMODELLED = (
+    Capability.XBZRLE,
+    Capability.MULTIFD,
+    Capability.MAPPED_RAM,
+    Capability.POSTCOPY_RAM,
+    Capability.BACKGROUND_SNAPSHOT,
+    Capability.X_COLO,
+    Capability.DIRTY_LIMIT,
+)
+
+
+def check_modelled(capabilities: AbstractSet[Capability], switches: StreamSwitches) -> None:
+    """Refuse what would change the bytes or the loop in a way that migsim does not do yet.
+
+    Raises:
+        CapabilityError: a capability is on that the engines do not know.
+        ConfigError: a stream property is off that the writer does not know.
+    """
+    for capability in _UNMODELLED:
+        if capability in capabilities:
+            raise CapabilityError(capability.value, "this release of migsim", "it to be off")
+    if not (switches.send_section_footer and switches.send_configuration):
+        raise ConfigError("migration properties", "footers and configuration cannot be left out")

@@ -1,0 +1,150 @@
+"""The receiving engine: waits, loads one stream, starts the guest.
+
+::
+
+    migrate-incoming -> SETUP -> LOAD (all or nothing) -> START: run state as stored -> completed
+
+The incoming status is a variable of its own, and RESUME comes before ``completed`` (spec
+lifecycle.md sections 1 and 3, QEMU 10.0).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..channel.base import InputChannel
+from ..errors import AbortError, MigsimError
+from ..qapi.enums import Capability, MigrationStatus, RunState
+from ..qapi.transitions import LIVE_STATES
+from .loader import Loaded, LoaderView, load_stream
+from .status import StatusVariable
+from .work import Phase, Work
+
+_ABORTING_STATES = frozenset({RunState.SAVE_VM, RunState.DEBUG})
+"""Stored run states that a waiting QEMU 10.0 cannot enter: it aborts (spec interop.md 2.3)."""
+
+
+class IncomingView(LoaderView, Protocol):
+    """The machine, as the receiving engine sees it."""
+
+    def load_failed(self, *, exit_on_error: bool) -> None:
+        """Told when a load has failed; a QEMU process ends unless it was asked not to."""
+        ...
+
+
+class Stage(enum.Enum):
+    """Where an incoming migration stands."""
+
+    LISTEN = "listen"
+    LOAD = "load"
+    START = "start"
+
+
+@dataclass(slots=True)
+class _Run:
+    channel: InputChannel
+    exit_on_error: bool
+    stage: Stage = Stage.LISTEN
+    loaded: Loaded | None = None
+
+
+class MigrationIncoming:
+    """The incoming side of one machine.
+
+    Attributes:
+        status: the incoming migration status.
+        error: why the last load failed, or None.
+    """
+
+    def __init__(self, vm: IncomingView) -> None:
+        self._vm = vm
+        self.status = StatusVariable(
+            incoming=True, release=vm.release, on_change=self._status_changed
+        )
+        self.error: MigsimError | None = None
+        self._run: _Run | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a load is under way."""
+        return self._run is not None
+
+    def prepare(self) -> None:
+        """Pass from none to setup: the address was understood, nothing is open yet."""
+        self.error = None
+        self.status.move(MigrationStatus.NONE, MigrationStatus.SETUP)
+
+    def give_up(self) -> None:
+        """Forget an attempt whose source could not be opened, so that another can follow."""
+        self.status.reset()
+
+    def connect(self, channel: InputChannel, *, exit_on_error: bool) -> None:
+        """Take the open channel; loading begins with the next step."""
+        self._run = _Run(channel, exit_on_error)
+
+    def step(self) -> Work:
+        """Do the next piece of work.
+
+        Raises:
+            AbortError: strict profile, where QEMU itself aborts.
+        """
+        run = self._run
+        if run is None:
+            return Work(idle=True)
+        if run.stage is Stage.LISTEN:
+            self.status.move(MigrationStatus.SETUP, MigrationStatus.ACTIVE)
+            run.stage = Stage.LOAD
+            return Work()
+        if run.stage is Stage.LOAD:
+            return self._load(run)
+        assert run.loaded is not None
+        self._run = None
+        self._start_guest(run.loaded)
+        self.status.move(MigrationStatus.ACTIVE, MigrationStatus.COMPLETED)
+        return Work(phase=Phase.START)
+
+    def abandon(self) -> None:
+        """Let go of the source without loading it."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.channel.close()
+
+    def _load(self, run: _Run) -> Work:
+        try:
+            run.loaded = load_stream(run.channel, self._vm)
+        except AbortError:
+            raise
+        except MigsimError as error:
+            self._fail(run, error)
+            return Work(phase=Phase.CLEANUP)
+        finally:
+            run.channel.close()
+        run.stage = Stage.START
+        return Work(loaded_bytes=run.loaded.size_bytes)
+
+    def _fail(self, run: _Run, error: MigsimError) -> None:
+        self._run = None
+        self.error = error
+        self.status.move(MigrationStatus.ACTIVE, MigrationStatus.FAILED)
+        self._vm.load_failed(exit_on_error=run.exit_on_error)
+
+    def _start_guest(self, loaded: Loaded) -> None:
+        """Enter the stored state; a live guest starts, or stays paused without autostart."""
+        control = self._vm.run
+        state = loaded.runstate
+        if state in _ABORTING_STATES:
+            hint = "a loading QEMU cannot enter this run state"
+            raise AbortError("migrate-incoming", state.value, hint)
+        control.was_suspended = loaded.was_suspended or state is RunState.SUSPENDED
+        if state not in LIVE_STATES:
+            control.set(state)
+        elif control.autostart:
+            control.start()
+        else:
+            control.set(RunState.PAUSED)
+
+    def _status_changed(self, status: MigrationStatus) -> None:
+        if Capability.EVENTS in self._vm.capabilities:
+            self._vm.emit("MIGRATION", {"status": status.value})

@@ -1,0 +1,249 @@
+"""Loading a stream into a machine: all of it, or nothing.
+
+A source that is mapped is walked once without touching the machine, headers only, which finds
+everything that can be wrong with it; then it is applied.  A source that can be read only once is
+applied while it is read, under a journal that undoes it.  Checks are those of spec stream.md
+section 14 and of the receiving QEMU (spec interop.md section 2.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..channel.base import InputChannel
+from ..errors import AbortError, IncompatibleError
+from ..guest.devices import Device
+from ..qapi.enums import Capability, RunState
+from ..ram.block import RAMBlock
+from ..ram.journal import RamJournal
+from ..stream.items import Configuration, DeviceSection, Item, PageBatch, RamBlocks
+from ..stream.reader import StreamReader
+from ..stream.wire import SECTION_NUMBERS
+from ..vmstate.common import GLOBALSTATE, read_globalstate
+from ..vmstate.fields import Value, VMStateDescription
+from .environment import MachineView
+
+
+class LoaderView(MachineView, Protocol):
+    """The machine, as the loader sees it."""
+
+    def find_device(self, name: str, instance_id: int) -> Device | None:
+        """Return the device of that section, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a stream said beyond RAM and devices.
+
+    Attributes:
+        runstate: the guest's run state before it was stopped; running if the stream is silent.
+        was_suspended: the guest was suspended, and then stopped by the user.
+        size_bytes: length of the stream.
+    """
+
+    runstate: RunState
+    was_suspended: bool
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What a walk over the stream has met so far."""
+
+    runstate: RunState = RunState.RUNNING
+    was_suspended: bool = False
+    end: int = 0
+    sections: list[tuple[Device, DeviceSection]] = field(default_factory=list)
+
+
+def load_stream(channel: InputChannel, vm: LoaderView) -> Loaded:
+    """Load the stream that ``channel`` gives into ``vm`` and return what else it said.
+
+    Raises:
+        StreamError: the bytes are malformed or cut off.
+        IncompatibleError: they belong to another machine, RAM layout or set of capabilities.
+        DeviceError: a device refused its state.
+        ChannelError: the source broke.
+        AbortError: strict profile, where QEMU itself aborts.
+
+    After any of these the machine is as it was.
+    """
+    return _Loader(channel, vm).run()
+
+
+class _Loader:
+    def __init__(self, channel: InputChannel, vm: LoaderView) -> None:
+        self._channel = channel
+        self._vm = vm
+        self._start = channel.position
+        self._ignore_shared = Capability.X_IGNORE_SHARED in vm.capabilities
+
+    def run(self) -> Loaded:
+        source = self._channel.buffer()
+        journal = RamJournal(block for block in self._vm.ram if block.migratable)
+        if source is not None:
+            # Found by walking headers alone; nothing that can fail is left but the devices.
+            self._walk(None)
+        try:
+            found = self._walk(journal)
+            self._load_devices(found)
+        except BaseException:
+            journal.rollback()
+            raise
+        journal.commit()
+        return Loaded(found.runstate, found.was_suspended, found.end - self._start)
+
+    def _items(self) -> Iterator[Item]:
+        return iter(StreamReader(self._channel, self._describe, local=self._local_values))
+
+    def _describe(self, name: str, instance_id: int) -> VMStateDescription | None:
+        if name == GLOBALSTATE.name:
+            return GLOBALSTATE
+        device = self._vm.find_device(name, instance_id)
+        return device.description if device else None
+
+    def _local_values(self, name: str, instance_id: int) -> Mapping[str, Value] | None:
+        device = self._vm.find_device(name, instance_id)
+        return device.values if device else None
+
+    def _walk(self, journal: RamJournal | None) -> _Findings:
+        """Go through the stream once and check it; write RAM if there is a journal to write to."""
+        found = _Findings()
+        for item in self._items():
+            found.end = item.offset
+            match item:
+                case Configuration():
+                    self._check_configuration(item)
+                case RamBlocks():
+                    self._check_blocks(item)
+                case PageBatch():
+                    block = self._check_pages(item)
+                    if journal is not None:
+                        _apply(journal, block, item)
+                case DeviceSection():
+                    self._check_device(item, found)
+                case _:
+                    pass
+        return found
+
+    def _check_configuration(self, item: Configuration) -> None:
+        vm = self._vm
+        # The receiver compares no more than the stream's name is long (spec stream.md 3.2).
+        if not vm.machine_name.startswith(item.machine):
+            raise IncompatibleError(
+                item.offset, "configuration", f"machine {vm.machine_name}", item.machine
+            )
+        given = set(item.capabilities or ())
+        wanted = {capability.value for capability in vm.capabilities.in_stream}
+        for name in sorted(given ^ wanted):
+            here, there = ("on", "off") if name in wanted else ("off", "on")
+            raise IncompatibleError(
+                item.offset,
+                "configuration",
+                f"capability {name} {here}, as on this side",
+                f"{name} {there}; set it the same on both sides",
+            )
+        if item.uuid is not None and vm.uuid is not None and item.uuid != vm.uuid:
+            raise IncompatibleError(
+                item.offset, "configuration", f"UUID {vm.uuid.hex()}", item.uuid.hex()
+            )
+
+    def _check_blocks(self, item: RamBlocks) -> None:
+        for info in item.blocks:
+            block = self._vm.ram.get(info.name)
+            if block is None or not block.migratable:
+                names = ", ".join(b.name for b in self._vm.ram) or "none"
+                raise IncompatibleError(
+                    item.offset, "ram", f"RAM blocks of this machine: {names}", info.name
+                )
+            fits = info.used_bytes <= block.max_bytes if block.resizable else False
+            if info.used_bytes != block.used_bytes and not fits:
+                raise IncompatibleError(
+                    item.offset,
+                    "ram",
+                    f"{block.used_bytes} bytes for block {info.name}",
+                    f"{info.used_bytes} bytes",
+                )
+            if self._ignored(block) and info.address not in (None, block.address):
+                raise IncompatibleError(
+                    item.offset,
+                    "ram",
+                    f"address {block.address:#x} for shared block {info.name}",
+                    f"{info.address:#x}",
+                )
+
+    def _check_pages(self, item: PageBatch) -> RAMBlock:
+        block = self._vm.ram.get(item.block)
+        if block is None or not block.migratable:
+            raise IncompatibleError(item.offset, "ram", "a RAM block of this machine", item.block)
+        if self._ignored(block):
+            raise IncompatibleError(
+                item.offset, "ram", f"no pages of {item.block}, which is shared", "a page"
+            )
+        if item.pfns.size and int(item.pfns.max()) >= block.pages:
+            raise IncompatibleError(
+                item.offset,
+                "ram",
+                f"pages below {block.pages} in block {item.block}",
+                f"page {int(item.pfns.max())}",
+            )
+        return block
+
+    def _check_device(self, item: DeviceSection, found: _Findings) -> None:
+        if item.name == GLOBALSTATE.name:
+            self._read_globalstate(item, found)
+            return
+        device = self._vm.find_device(item.name, item.instance_id)
+        if device is None:
+            raise IncompatibleError(
+                item.offset,
+                item.name,
+                "a device of this machine",
+                f"instance {item.instance_id}; add the device, or save without it",
+            )
+        found.sections.append((device, item))
+
+    def _read_globalstate(self, item: DeviceSection, found: _Findings) -> None:
+        name, found.was_suspended = read_globalstate(item.values or {}, _body_offset(item))
+        try:
+            found.runstate = RunState(name)
+        except ValueError:
+            raise IncompatibleError(
+                item.offset, GLOBALSTATE.name, "the name of a run state", repr(name)
+            ) from None
+        if found.runstate in (RunState.SAVE_VM, RunState.DEBUG):
+            if self._vm.strict:
+                hint = "a loading QEMU cannot enter this run state"
+                raise AbortError("migrate-incoming", name, hint)
+            raise IncompatibleError(
+                item.offset, GLOBALSTATE.name, "a run state that can be resumed", repr(name)
+            )
+
+    def _load_devices(self, found: _Findings) -> None:
+        """Give every device its state in stream order; put all back if one refuses."""
+        before = [(device, device.snapshot()) for device, _ in found.sections]
+        try:
+            for device, item in found.sections:
+                device.load(item.body, 0, item.version, base=_body_offset(item))
+        except BaseException:
+            for device, snapshot in before:
+                device.restore(snapshot)
+            raise
+
+    def _ignored(self, block: RAMBlock) -> bool:
+        return self._ignore_shared and block.ignorable
+
+
+def _apply(journal: RamJournal, block: RAMBlock, item: PageBatch) -> None:
+    if item.is_zero:
+        journal.zero(block, item.pfns)
+    else:
+        journal.write(block, item.pfns, item.data)
+
+
+def _body_offset(item: DeviceSection) -> int:
+    """Offset of the first byte behind a section header: type, id, name, instance, version."""
+    return item.offset + 1 + 4 + 1 + len(item.name.encode()) + SECTION_NUMBERS.size

@@ -1,0 +1,27 @@
+"""One small policy per migration mode: modes differ by policy, not by engine."""
+
+from __future__ import annotations
+
+from ...errors import ParameterError
+from ...qapi.enums import MigMode
+from .base import ModePolicy
+from .cpr_reboot import CprReboot
+from .normal import Normal
+
+_POLICIES: dict[MigMode, ModePolicy] = {policy.mode: policy for policy in (Normal(), CprReboot())}
+
+
+def policy_for(mode: MigMode) -> ModePolicy:
+    """Return the policy of ``mode``.
+
+    Raises:
+        ParameterError: the mode has a name but no policy in migsim yet.
+    """
+    try:
+        return _POLICIES[mode]
+    except KeyError:
+        known = " or ".join(str(known.value) for known in _POLICIES)
+        raise ParameterError("mode", mode.value, f"a mode that migsim can run: {known}") from None
+
+
+__all__ = ["CprReboot", "ModePolicy", "Normal", "policy_for"]

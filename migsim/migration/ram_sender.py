@@ -1,0 +1,123 @@
+"""The sending side of RAM: which pages are dirty, and the scan that sends them.
+
+The scan goes through the blocks in announcement order and on from where it stopped; it wraps
+around at the end (spec stream.md section 8.3).  Dirty-log chunks are cleared when the scan first
+touches them in a pass, not when the log is fetched (spec lifecycle.md section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ram.bitmap import DirtyBitmap
+from ..ram.block import RAMBlock
+from ..stream.ram_records import PAGE_RECORD_BYTES, records_bytes
+from ..stream.writer import StreamWriter
+from .work import Work
+
+BATCH_PAGES = 512
+"""Pages packed at once: 2 MiB, which stays in a second-level cache."""
+BATCH_PAGES_COUNTED = 1 << 18
+"""Pages planned at once when only bitmaps exist and nothing is packed."""
+SPARE_PAGES = 64
+"""Candidates beyond what the budget holds, as sending stops one flush late."""
+
+
+class RamSender:
+    """Dirty bitmaps and send position of one outgoing migration.
+
+    Attributes:
+        dirty_pages: pages that have to be sent, by the bitmaps.
+        total_bytes: RAM that this migration copies, in bytes.
+    """
+
+    def __init__(self, blocks: Sequence[RAMBlock], *, detect_zero: bool) -> None:
+        self._blocks = list(blocks)
+        self._bitmaps = [DirtyBitmap(block.pages) for block in blocks]
+        self._detect_zero = detect_zero
+        self._block_index = 0
+        self._pfn = 0
+        self.dirty_pages = 0
+        self.total_bytes = sum(block.used_bytes for block in blocks)
+
+    @property
+    def pages(self) -> int:
+        """Pages of all copied blocks."""
+        return sum(block.pages for block in self._blocks)
+
+    def begin(self) -> None:
+        """Call every page dirty and start the dirty logs."""
+        for block, bitmap in zip(self._blocks, self._bitmaps, strict=True):
+            bitmap.set_all()
+            block.log.start()
+        self.dirty_pages = self.pages
+
+    def end(self) -> None:
+        """Stop the dirty logs; nothing happens to a log that is not running."""
+        for block in self._blocks:
+            block.log.stop()
+
+    def sync(self) -> int:
+        """Fetch the dirty logs; return how many pages are dirty that were not before."""
+        new = 0
+        for block, bitmap in zip(self._blocks, self._bitmaps, strict=True):
+            new += block.log.sync(bitmap)
+        self.dirty_pages += new
+        return new
+
+    def send(self, writer: StreamWriter, *, stop_above: int | None, max_pages: int) -> Work:
+        """Send dirty pages in scan order and return what was sent.
+
+        Args:
+            writer: takes the records; its ``out`` counts the bytes that have left.
+            stop_above: no page goes out once more bytes than this have left; None for no limit.
+            max_pages: at most this many pages.
+        """
+        work = Work()
+        while self.dirty_pages and max_pages > 0:
+            room = None if stop_above is None else stop_above - writer.out.transferred
+            if room is not None and room < 0:
+                break
+            max_pages -= self._send_batch(writer, work, room, max_pages)
+        return work
+
+    def _send_batch(
+        self, writer: StreamWriter, work: Work, room: int | None, max_pages: int
+    ) -> int:
+        """Send one batch out of the current block, or move on to the next block."""
+        block, bitmap = self._blocks[self._block_index], self._bitmaps[self._block_index]
+        has_bytes = block.backend.has_bytes
+        limit = min(max_pages, BATCH_PAGES if has_bytes else BATCH_PAGES_COUNTED)
+        if room is not None:
+            limit = min(limit, room // PAGE_RECORD_BYTES + SPARE_PAGES)
+        pfns = bitmap.take(self._pfn, limit)
+        if not pfns.size:
+            self._next_block()
+            return 0
+        zero = self._zero_mask(block, pfns)
+        name = writer.next_name(block.name)
+        plan = writer.plan(block.name, zero, room)
+        pfns, zero = pfns[: plan.count], zero[: plan.count]
+        after = int(pfns[-1]) + 1
+        block.log.clear_chunks(int(pfns[0]), after - 1)
+        bitmap.clear_range(int(pfns[0]), after)
+        writer.pages(block.name, pfns, block.read(pfns) if has_bytes else None, zero, plan)
+        self._pfn = after
+        self.dirty_pages -= plan.count
+        zeros = int(np.count_nonzero(zero))
+        work.zero_pages += zeros
+        work.normal_pages += plan.count - zeros
+        work.bytes_out += records_bytes(name, zero)
+        return plan.count
+
+    def _zero_mask(self, block: RAMBlock, pfns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if not self._detect_zero:
+            return np.zeros(pfns.size, dtype=bool)
+        return block.zero_mask(pfns)
+
+    def _next_block(self) -> None:
+        self._block_index = (self._block_index + 1) % len(self._blocks)
+        self._pfn = 0

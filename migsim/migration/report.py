@@ -1,0 +1,90 @@
+"""What ``query-migrate`` answers (spec lifecycle.md section 4, QEMU 10.0).
+
+Which members appear depends on the status alone; the tables below say which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..qapi.enums import MigrationStatus
+from ..units import PAGE_SIZE
+from .incoming import MigrationIncoming
+from .source import MigrationSource, Run
+
+_UNDER_WAY = frozenset(
+    {
+        MigrationStatus.ACTIVE,
+        MigrationStatus.CANCELLING,
+        MigrationStatus.PRE_SWITCHOVER,
+        MigrationStatus.DEVICE,
+        MigrationStatus.FAILING,
+    }
+)
+"""Statuses that report times and RAM of a migration that is still going on."""
+
+
+def query_migrate(
+    source: MigrationSource,
+    incoming: MigrationIncoming,
+    blocked_reasons: Sequence[str],
+    ram_total_bytes: int,
+    now: float,
+) -> dict[str, object]:
+    """Return the members of ``query-migrate``, times in whole milliseconds.
+
+    The outgoing side is shown if it has a status, else the incoming one.  ``ram_total_bytes`` is
+    worked out by the caller with the mode and capabilities of this moment, as QEMU does.
+    """
+    info: dict[str, object] = {}
+    if blocked_reasons:
+        info["blocked-reasons"] = list(blocked_reasons)
+    if source.status.value is MigrationStatus.NONE or source.run is None:
+        if incoming.status.value is not MigrationStatus.NONE:
+            info["status"] = incoming.status.value.value
+            if incoming.error is not None:
+                info["error-desc"] = str(incoming.error)
+        return info
+    status, run = source.status.value, source.run
+    info["status"] = status.value
+    if source.error is not None:
+        info["error-desc"] = str(source.error)
+    if status in _UNDER_WAY:
+        info["total-time"] = int((now - run.started_s) * 1000 + 1e-6)
+        info["setup-time"] = run.setup_ms
+        info["expected-downtime"] = run.convergence.expected_downtime_ms
+        if source.throttle_percentage:
+            info["cpu-throttle-percentage"] = source.throttle_percentage
+        info["ram"] = _ram(run, ram_total_bytes)
+    elif status is MigrationStatus.COMPLETED:
+        info["total-time"] = run.total_ms
+        info["setup-time"] = run.setup_ms
+        info["downtime"] = run.downtime_ms
+        info["ram"] = _ram(run, ram_total_bytes)
+    return info
+
+
+def _ram(run: Run, total_bytes: int) -> dict[str, object]:
+    """All 17 members of ``ram``; the ones of features that are off are 0."""
+    counters = run.counters
+    done = run.transfer is None
+    remaining = 0 if run.transfer is None else run.transfer.sender.dirty_pages * PAGE_SIZE
+    return {
+        "transferred": run.transferred,
+        "remaining": remaining,
+        "total": total_bytes,
+        "duplicate": counters.duplicate,
+        "normal": counters.normal,
+        "normal-bytes": counters.normal * PAGE_SIZE,
+        "dirty-pages-rate": 0 if done else run.dirty_rate.pages_per_s,
+        "mbps": run.convergence.mbps if run.final_mbps is None else run.final_mbps,
+        "dirty-sync-count": counters.dirty_sync_count,
+        "postcopy-requests": 0,
+        "page-size": PAGE_SIZE,
+        "multifd-bytes": 0,
+        "pages-per-second": run.convergence.pages_per_second,
+        "precopy-bytes": counters.precopy_bytes,
+        "downtime-bytes": counters.downtime_bytes,
+        "postcopy-bytes": 0,
+        "dirty-sync-missed-zero-copy": 0,
+    }

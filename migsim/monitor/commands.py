@@ -1,0 +1,174 @@
+"""The QMP commands that migsim answers, as a table (spec monitor.md section 2, QEMU 10.0)."""
+
+from __future__ import annotations
+
+from ..errors import ParameterError
+from ..machine.machine import Machine
+from ..qapi.enums import MigrationStatus
+from .errors import QmpError
+from .schema import ArgType, Argument, Arguments, Command
+
+
+def _migrate(vm: Machine, arguments: Arguments) -> object:
+    uri, channels = arguments.get("uri"), arguments.get("channels")
+    if arguments.get("resume"):
+        raise QmpError("migrate: there is no paused postcopy migration to resume")
+    vm.migrate(_address("migrate", uri, channels))
+    return {}
+
+
+def _migrate_incoming(vm: Machine, arguments: Arguments) -> object:
+    uri = _address("migrate-incoming", arguments.get("uri"), arguments.get("channels"))
+    vm.migrate_incoming(uri, exit_on_error=arguments.get("exit-on-error") is not False)
+    return {}
+
+
+def _address(command: str, uri: object, channels: object) -> str:
+    """Return the one address given: a URI, or a channel list with one file channel."""
+    if bool(uri is not None) == bool(channels):
+        raise QmpError(f"{command}: give either 'uri' or 'channels'")
+    if isinstance(uri, str):
+        return uri
+    assert isinstance(channels, list)
+    main = [c for c in channels if isinstance(c, dict) and c.get("channel-type") == "main"]
+    if len(main) != 1:
+        raise QmpError(f"{command}: the channel list needs exactly one main channel")
+    address = main[0].get("addr")
+    if not isinstance(address, dict) or address.get("transport") != "file":
+        raise QmpError(f"{command}: only the file transport is modelled in process")
+    filename, offset = address.get("filename"), address.get("offset")
+    if not isinstance(filename, str) or not isinstance(offset, int):
+        raise QmpError(f"{command}: a file channel needs 'filename' and 'offset'")
+    return f"file:{filename},offset={offset}"
+
+
+def _set_capabilities(vm: Machine, arguments: Arguments) -> object:
+    entries = arguments["capabilities"]
+    assert isinstance(entries, list)
+    wanted: list[tuple[str, bool]] = []
+    for entry in entries:
+        match entry:
+            case {"capability": str(name), "state": bool(state), **rest} if not rest:
+                wanted.append((name, state))
+            case _:
+                raise QmpError(
+                    "migrate-set-capabilities: an entry has 'capability' (string) and 'state'"
+                    " (boolean) and nothing else"
+                )
+    vm.set_capabilities(wanted)
+    return {}
+
+
+def _set_parameters(vm: Machine, arguments: Arguments) -> object:
+    vm.set_parameters(arguments)
+    return {}
+
+
+def _continue(vm: Machine, arguments: Arguments) -> object:
+    name = str(arguments["state"])
+    try:
+        state = MigrationStatus(name)
+    except ValueError:
+        known = ", ".join(status.value for status in MigrationStatus)
+        raise ParameterError("state", name, f"one of {known}") from None
+    vm.migrate_continue(state)
+    return {}
+
+
+def _simple(name: str) -> Command:
+    """A command without arguments and result that has a method of the same name."""
+    method = name.replace("-", "_")
+
+    def handler(vm: Machine, _arguments: Arguments) -> object:
+        getattr(vm, method)()
+        return {}
+
+    doc = getattr(Machine, method).__doc__ or ""
+    return Command(name, handler, doc.split("\n", 1)[0])
+
+
+def _query_version(vm: Machine, _arguments: Arguments) -> object:
+    release = vm.release
+    return {
+        "qemu": {"major": release.major, "minor": release.minor, "micro": 0},
+        "package": "migsim",
+    }
+
+
+def _name(vm: Machine, _arguments: Arguments) -> object:
+    return {"name": vm.config.name} if vm.config.name else {}
+
+
+_URI_OR_CHANNELS = (
+    Argument("uri", ArgType.STRING),
+    Argument("channels", ArgType.ARRAY),
+)
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (
+        Command(
+            "migrate",
+            _migrate,
+            "Save or send the guest to a URI.",
+            (
+                *_URI_OR_CHANNELS,
+                Argument("detach", ArgType.BOOLEAN),
+                Argument("resume", ArgType.BOOLEAN),
+            ),
+        ),
+        Command(
+            "migrate-incoming",
+            _migrate_incoming,
+            "Load the guest from a URI; the machine waits for it.",
+            (*_URI_OR_CHANNELS, Argument("exit-on-error", ArgType.BOOLEAN)),
+        ),
+        _simple("migrate_cancel"),
+        Command(
+            "migrate-continue",
+            _continue,
+            "Go on behind a status that waits.",
+            (Argument("state", ArgType.STRING, required=True),),
+        ),
+        Command(
+            "migrate-set-capabilities",
+            _set_capabilities,
+            "Switch capabilities on or off; all or none.",
+            (Argument("capabilities", ArgType.ARRAY, required=True),),
+        ),
+        Command(
+            "query-migrate-capabilities",
+            lambda vm, _: vm.capabilities.query(),
+            "List all capabilities with their state.",
+        ),
+        Command(
+            "migrate-set-parameters",
+            _set_parameters,
+            "Set migration parameters; all or none.",
+            None,
+        ),
+        Command(
+            "query-migrate-parameters",
+            lambda vm, _: vm.parameters.query(),
+            "Show all migration parameters.",
+        ),
+        Command(
+            "query-migrate", lambda vm, _: vm.query_migrate(), "Show how the migration stands."
+        ),
+        Command("query-status", lambda vm, _: vm.query_status(), "Show the run state."),
+        Command("query-version", _query_version, "Show the release that is modelled."),
+        Command("query-name", _name, "Show the guest's name."),
+        Command(
+            "query-commands",
+            lambda _vm, _: [{"name": name} for name in COMMANDS],
+            "List the commands.",
+        ),
+        _simple("stop"),
+        _simple("cont"),
+        _simple("system_reset"),
+        _simple("system_powerdown"),
+        _simple("system_wakeup"),
+        _simple("quit"),
+    )
+}
+"""Every command by name."""

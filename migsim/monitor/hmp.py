@@ -1,0 +1,175 @@
+"""HMP in process: the human monitor's commands and what they print.
+
+Success prints nothing.  A refused command prints one line that begins with ``Error: ``; a line
+that cannot be parsed prints something else and a hint (spec monitor.md section 3, QEMU 10.0).
+Lines end with CR LF, as the real monitor's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..errors import MigsimError, ParameterError
+from ..machine.machine import Machine
+from ..qapi.enums import MigrationStatus
+from ..qapi.transitions import info_status
+from .hmp_info import migrate_lines
+
+_WAITING = frozenset({None, MigrationStatus.SETUP.value, MigrationStatus.ACTIVE.value})
+"""Statuses for which ``migrate`` without ``-d`` keeps the monitor waiting."""
+MIGRATE_WAIT_LIMIT_S = 86_400.0
+"""A migration that has not ended after this time gives the monitor back (seconds)."""
+
+
+class UsageError(MigsimError):
+    """The line itself is wrong: a word too few or too many, an unknown flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class HmpCommand:
+    """One command of the human monitor.
+
+    Attributes:
+        usage: the words after the name; optional ones in brackets.
+        handler: gets machine, flags and words; returns lines to print.
+        flags: accepted one-letter flags.
+        words: how many words it takes, as (least, most).
+    """
+
+    name: str
+    usage: str
+    handler: Callable[[Machine, frozenset[str], Sequence[str]], Sequence[str]]
+    flags: str = ""
+    words: tuple[int, int] = (0, 0)
+
+
+def _migrate(vm: Machine, flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+    vm.migrate(words[0])
+    if "d" not in flags:
+        vm.run_until(lambda: vm.query_migrate().get("status") not in _WAITING, MIGRATE_WAIT_LIMIT_S)
+    return ()
+
+
+def _migrate_incoming(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+    vm.migrate_incoming(words[0], exit_on_error=False)
+    return ()
+
+
+def _migrate_continue(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+    try:
+        state = MigrationStatus(words[0])
+    except ValueError:
+        raise ParameterError("state", words[0], "the name of a migration status") from None
+    vm.migrate_continue(state)
+    return ()
+
+
+def _set_capability(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+    if words[1] not in ("on", "off"):
+        raise UsageError("the state is 'on' or 'off'")
+    vm.set_capabilities([(words[0], words[1] == "on")])
+    return ()
+
+
+def _set_parameter(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+    vm.set_parameters({words[0]: vm.parameters.parse_hmp(words[0], words[1])})
+    return ()
+
+
+def _plain(method: str) -> Callable[[Machine, frozenset[str], Sequence[str]], Sequence[str]]:
+    def handler(vm: Machine, _flags: frozenset[str], _words: Sequence[str]) -> Sequence[str]:
+        getattr(vm, method)()
+        return ()
+
+    return handler
+
+
+def _info(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+    if not words:
+        return [f"info {topic}" for topic in INFO_TOPICS]
+    topic, *rest = words
+    if topic not in INFO_TOPICS:
+        raise UsageError(f"unknown command: 'info {topic}'")
+    if rest:
+        raise UsageError(f"{topic}: extraneous characters at the end of line")
+    return INFO_TOPICS[topic](vm)
+
+
+INFO_TOPICS: dict[str, Callable[[Machine], Sequence[str]]] = {
+    "status": lambda vm: [f"VM status: {info_status(vm.run.state)}"],
+    "migrate": migrate_lines,
+    "migrate_parameters": lambda vm: vm.parameters.hmp_lines(),
+    "migrate_capabilities": lambda vm: vm.capabilities.hmp_lines(),
+    "version": lambda vm: [str(vm.release)],
+    "name": lambda vm: [vm.config.name] if vm.config.name else [],
+}
+"""What ``info`` knows."""
+
+_COMMANDS = (
+    HmpCommand("migrate", "[-d] [-r] uri", _migrate, "dr", (1, 1)),
+    HmpCommand("migrate_incoming", "uri", _migrate_incoming, "", (1, 1)),
+    HmpCommand("migrate_cancel", "", _plain("migrate_cancel")),
+    HmpCommand("migrate_continue", "state", _migrate_continue, "", (1, 1)),
+    HmpCommand("migrate_set_capability", "capability state", _set_capability, "", (2, 2)),
+    HmpCommand("migrate_set_parameter", "parameter value", _set_parameter, "", (2, 2)),
+    HmpCommand("stop", "", _plain("stop")),
+    HmpCommand("cont", "", _plain("cont")),
+    HmpCommand("system_reset", "", _plain("system_reset")),
+    HmpCommand("system_powerdown", "", _plain("system_powerdown")),
+    HmpCommand("system_wakeup", "", _plain("system_wakeup")),
+    HmpCommand("quit", "", _plain("quit")),
+    HmpCommand("info", "[topic]", _info, "", (0, 99)),
+)
+_ALIASES = {"c": "cont", "s": "stop", "q": "quit"}
+COMMANDS = {command.name: command for command in _COMMANDS}
+"""Every command of the human monitor by name."""
+
+
+class HmpMonitor:
+    """Executes lines of the human monitor on one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def execute(self, line: str) -> str:
+        """Return what the monitor prints for ``line``; nothing for a command that succeeds."""
+        lines = self._lines(line)
+        return "".join(f"{text}\r\n" for text in lines)
+
+    def _lines(self, line: str) -> Sequence[str]:
+        name, *rest = line.split() or [""]
+        if not name:
+            return ()
+        command = COMMANDS.get(_ALIASES.get(name, name))
+        if command is None:
+            return [f"unknown command: '{name}'"]
+        try:
+            flags, words = _split(command, rest)
+            return command.handler(self.machine, flags, words)
+        except UsageError as error:
+            return [str(error), f'Try "help {command.name}" for more information']
+        except MigsimError as error:
+            return [f"Error: {error}"]
+
+
+def _split(command: HmpCommand, rest: Sequence[str]) -> tuple[frozenset[str], Sequence[str]]:
+    """Return flags and words of a line.
+
+    Raises:
+        UsageError: unknown flag, too few or too many words.
+    """
+    flags: set[str] = set()
+    words = list(rest)
+    while command.flags and words and words[0].startswith("-") and len(words[0]) > 1:
+        letters = words.pop(0)[1:]
+        for letter in letters:
+            if letter not in command.flags:
+                raise UsageError(f"{command.name}: unsupported option -{letter}")
+            flags.add(letter)
+    least, most = command.words
+    if len(words) < least:
+        raise UsageError(f"{command.name}: takes {command.usage}")
+    if len(words) > most:
+        raise UsageError(f"{command.name}: extraneous characters at the end of line")
+    return frozenset(flags), words

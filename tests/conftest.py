@@ -1,0 +1,31 @@
+"""Settings shared by all tests: one Hypothesis profile for every run, a long one on request."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile(
+    "long", parent=settings.get_profile("ci"), max_examples=2000, derandomize=False
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip live comparisons, visibly, where no real QEMU is installed."""
+    if shutil.which("qemu-system-x86_64"):
+        return
+    skip = pytest.mark.skip(reason="no qemu-system-x86_64 on this machine")
+    for item in items:
+        if item.get_closest_marker("live"):
+            item.add_marker(skip)
