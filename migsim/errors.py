@@ -138,9 +138,7 @@ class StreamError(MigsimError):
         found: what was there instead, in words, or None.
     """
 
-    def __init__(
-        self, offset: int, section: str, expected: str, found: str | None = None
-    ) -> None:
+    def __init__(self, offset: int, section: str, expected: str, found: str | None = None) -> None:
         self.offset = offset
         self.section = section
         self.expected = expected
@@ -152,7 +150,7 @@ class StreamError(MigsimError):
 
 
 class IncompatibleError(StreamError):
-    """The stream is well formed but belongs to another machine, RAM layout or set of capabilities."""
+    """The stream is well formed but belongs to another machine, RAM or set of capabilities."""
 
 
 class ChannelError(MigsimError):

@@ -56,7 +56,7 @@ def format_size(size_bytes: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return ``seconds`` in the unit that keeps it readable, such as ``3.2 ms`` or ``2 min 5 s``."""
+    """Return ``seconds`` in the unit that keeps it readable: ``3.2 ms``, ``2 min 5 s``."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.0f} us"
     if seconds < 1:

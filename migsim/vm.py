@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from .clock import VirtualClock, WallClock
-from .machine.config import MachineConfig
+from typing import TYPE_CHECKING
+
 from .machine.machine import Machine
 from .monitor.hmp import HmpMonitor
 from .monitor.qmp import QmpMonitor
+
+if TYPE_CHECKING:
+    from .clock import VirtualClock, WallClock
+    from .machine.config import MachineConfig
 
 
 class VM(Machine):

@@ -1,0 +1,1 @@
+"""The machine: composition of everything a QEMU process is, as far as migration goes."""

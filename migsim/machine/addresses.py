@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..channel.base import InputChannel, OutputChannel, SkippingChannel
 from ..channel.file import FileInput, FileOutput
 from ..channel.uri import ChannelAddress, parse_uri
 from ..errors import ConfigError, ParameterError
 from ..qapi.migrate_rules import Transport
-from ..ram.block import RAMList
+
+if TYPE_CHECKING:
+    from ..ram.block import RAMList
 
 
 @dataclass(frozen=True, slots=True)

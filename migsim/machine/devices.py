@@ -7,14 +7,17 @@ in the order of their creation, and ``globalstate`` the last (spec stream.md sec
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..blockers.registry import Blocker, BlockerRegistry, UnmigratableDevice
 from ..errors import ConfigError, MigsimError
 from ..guest.devices import Device, save_order
-from ..guest.guest import Guest
 from ..migration.environment import SavedSection
-from ..qapi.enums import RunState
 from ..vmstate.common import GLOBALSTATE, TIMER, globalstate_values, timer_values
+
+if TYPE_CHECKING:
+    from ..guest.guest import Guest
+    from ..qapi.enums import RunState
 
 TIMER_SECTION_ID = 0
 FIRST_DEVICE_SECTION_ID = 3

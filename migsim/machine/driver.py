@@ -8,13 +8,15 @@ clock.  Both only ever call ``step`` and ``run_guest`` of a `Steppable`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ..clock import VirtualClock, WallClock
 from ..errors import StateError
 from ..migration.convergence import SLICE_S
 from ..migration.work import Work
-from .timing import HostTiming
+
+if TYPE_CHECKING:
+    from ..clock import VirtualClock, WallClock
+    from .timing import HostTiming
 
 WALL_SLICE_PAGES = 2048
 """Pages sent between two looks at the real clock: about 3 ms of work."""

@@ -5,22 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ..blockers.registry import BlockerRegistry, refuses_blockers
-from ..channel.base import InputChannel, OutputChannel
 from ..clock import VirtualClock, WallClock
 from ..errors import AbortError, ChannelError, StateError
-from ..guest.devices import Device
 from ..guest.guest import Guest
 from ..guest.workloads import Idle
-from ..migration.environment import SavedSection
 from ..migration.incoming import MigrationIncoming
 from ..migration.modes import policy_for
 from ..migration.notifiers import NotifierLists
 from ..migration.report import query_migrate
 from ..migration.source import MigrationSource
-from ..migration.work import Work
 from ..qapi.capability_rules import CapabilityContext
 from ..qapi.enums import Capability, MigrationStatus, RunState
 from ..qapi.migrate_rules import End, MigrateRequest, Transport, check_compatible, check_transport
@@ -36,6 +32,12 @@ from .process import ProcessExit, command
 from .runstate import RunStateMachine
 from .types import machine_type
 from .unmodelled import check_modelled
+
+if TYPE_CHECKING:
+    from ..channel.base import InputChannel, OutputChannel
+    from ..guest.devices import Device
+    from ..migration.environment import SavedSection
+    from ..migration.work import Work
 
 RUN_LIMIT_S = 30 * 86_400.0
 """Longest time for which `Machine.save` and `Machine.load` wait, in seconds of the clock."""

@@ -8,11 +8,14 @@ changes (spec lifecycle.md section 2, QEMU 10.0).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from ..errors import AbortError, StateError
 from ..qapi.enums import RunState
-from ..qapi.release import Release
 from ..qapi.transitions import LIVE_STATES, check_runstate
+
+if TYPE_CHECKING:
+    from ..qapi.release import Release
 
 Emit = Callable[[str, Mapping[str, object]], None]
 

@@ -8,8 +8,10 @@ file at about 2.4 GiB/s, zero pages found at about 7 GiB/s, whole saves without 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..migration.work import Phase, Work
+if TYPE_CHECKING:
+    from ..migration.work import Phase, Work
 
 
 @dataclass(frozen=True, slots=True)

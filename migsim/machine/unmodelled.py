@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
 
 from ..errors import CapabilityError, ConfigError
 from ..qapi.enums import Capability
-from ..qapi.properties import StreamSwitches
+
+if TYPE_CHECKING:
+    from ..qapi.properties import StreamSwitches
 
 _UNMODELLED = (
     Capability.XBZRLE,

@@ -1,0 +1,1 @@
+"""The migration engines: sending, receiving, and the arithmetic between them."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ..qapi.capabilities import CapabilitySet
-from ..qapi.enums import RunState
-from ..qapi.parameters import MigrationParameters
-from ..qapi.properties import StreamSwitches
-from ..qapi.release import Release
-from ..ram.block import RAMList
-from .notifiers import NotifierLists
+if TYPE_CHECKING:
+    from ..qapi.capabilities import CapabilitySet
+    from ..qapi.enums import RunState
+    from ..qapi.parameters import MigrationParameters
+    from ..qapi.properties import StreamSwitches
+    from ..qapi.release import Release
+    from ..ram.block import RAMList
+    from .notifiers import NotifierLists
 
 
 class RunControl(Protocol):

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ..channel.base import InputChannel
 from ..errors import AbortError, MigsimError
 from ..qapi.enums import Capability, MigrationStatus, RunState
 from ..qapi.transitions import LIVE_STATES
 from .loader import Loaded, LoaderView, load_stream
 from .status import StatusVariable
 from .work import Phase, Work
+
+if TYPE_CHECKING:
+    from ..channel.base import InputChannel
 
 _ABORTING_STATES = frozenset({RunState.SAVE_VM, RunState.DEBUG})
 """Stored run states that a waiting QEMU 10.0 cannot enter: it aborts (spec interop.md 2.3)."""

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ..channel.base import InputChannel
 from ..errors import AbortError, IncompatibleError
-from ..guest.devices import Device
 from ..qapi.enums import Capability, RunState
-from ..ram.block import RAMBlock
 from ..ram.journal import RamJournal
 from ..stream.items import Configuration, DeviceSection, Item, PageBatch, RamBlocks
 from ..stream.reader import StreamReader
 from ..stream.wire import SECTION_NUMBERS
 from ..vmstate.common import GLOBALSTATE, read_globalstate
-from ..vmstate.fields import Value, VMStateDescription
 from .environment import MachineView
+
+if TYPE_CHECKING:
+    from ..channel.base import InputChannel
+    from ..guest.devices import Device
+    from ..ram.block import RAMBlock
+    from ..vmstate.fields import Value, VMStateDescription
 
 
 class LoaderView(MachineView, Protocol):

@@ -8,15 +8,19 @@ touches them in a pass, not when the log is fetched (spec lifecycle.md section 6
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..ram.bitmap import DirtyBitmap
-from ..ram.block import RAMBlock
 from ..stream.ram_records import PAGE_RECORD_BYTES, records_bytes
-from ..stream.writer import StreamWriter
 from .work import Work
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..ram.block import RAMBlock
+    from ..stream.writer import StreamWriter
 
 BATCH_PAGES = 512
 """Pages packed at once: 2 MiB, which stays in a second-level cache."""

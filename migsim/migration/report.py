@@ -6,11 +6,14 @@ Which members appear depends on the status alone; the tables below say which.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..qapi.enums import MigrationStatus
 from ..units import PAGE_SIZE
-from .incoming import MigrationIncoming
-from .source import MigrationSource, Run
+
+if TYPE_CHECKING:
+    from .incoming import MigrationIncoming
+    from .source import MigrationSource, Run
 
 _UNDER_WAY = frozenset(
     {

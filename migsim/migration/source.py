@@ -16,25 +16,28 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ..channel.base import OutputChannel
 from ..errors import AbortError, ChannelError, DeviceError, MigsimError, StateError, TransitionError
 from ..qapi.enums import Capability, MigMode, MigrationStatus, RunState, ZeroPageDetection
 from ..qapi.transitions import IDLE_STATUSES, LIVE_STATES, POSTCOPY_STATUSES, RUNNING_STATUSES
-from ..ram.block import RAMBlock
 from ..stream.items import BlockInfo
 from ..stream.outfile import OutFile
 from ..stream.wire import EOS_BYTES, CommandKind, SectionType
 from ..stream.writer import StreamWriter
 from ..units import PAGE_SIZE
 from .convergence import Convergence
-from .environment import MachineView
 from .modes import ModePolicy, policy_for
 from .notifiers import Notice, NotifyEvent
 from .ram_sender import RamSender
 from .statistics import DirtyRate, RamCounters
 from .status import StatusVariable
 from .work import Phase, Work
+
+if TYPE_CHECKING:
+    from ..channel.base import OutputChannel
+    from ..ram.block import RAMBlock
+    from .environment import MachineView
 
 RAM_SECTION_ID = 1
 """Number under which every machine registers its RAM (spec stream.md section 4.2)."""

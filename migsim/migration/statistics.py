@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ..qapi.parameters import MigrationParameters
 from ..units import PAGE_SIZE
 from .convergence import SYNC_PERIOD_S
 from .throttle import AutoConverge
-from .work import Work
+
+if TYPE_CHECKING:
+    from ..qapi.parameters import MigrationParameters
+    from .work import Work
 
 
 @dataclass(slots=True)

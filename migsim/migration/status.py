@@ -7,10 +7,13 @@ over a success that comes later (spec lifecycle.md section 1, QEMU 10.0).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..qapi.enums import MigrationStatus
-from ..qapi.release import Release
 from ..qapi.transitions import check_incoming, check_outgoing
+
+if TYPE_CHECKING:
+    from ..qapi.release import Release
 
 StatusListener = Callable[[MigrationStatus], None]
 

@@ -7,8 +7,10 @@ keeps long passes from hiding the guest's rate (spec lifecycle.md section 6, QEM
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..qapi.parameters import MigrationParameters
+if TYPE_CHECKING:
+    from ..qapi.parameters import MigrationParameters
 
 TIMER_S = 5.0
 """Seconds between looks at a pass that does not end."""
@@ -33,7 +35,7 @@ class AutoConverge:
     def check(
         self, period_bytes: int, period_dirty_bytes: int, params: MigrationParameters
     ) -> None:
-        """Judge one period: ``period_bytes`` went out while the guest dirtied ``period_dirty_bytes``.
+        """Judge one period: so many bytes went out while the guest dirtied so many.
 
         Two periods over the trigger, not necessarily in a row, raise the throttle by one step.
         """

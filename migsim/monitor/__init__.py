@@ -1,0 +1,1 @@
+"""Monitors in process: QMP and the human monitor on one machine."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import MigsimError, ParameterError
-from ..machine.machine import Machine
 from ..qapi.enums import MigrationStatus
 from ..qapi.transitions import info_status
 from .hmp_info import migrate_lines
+
+if TYPE_CHECKING:
+    from ..machine.machine import Machine
 
 _WAITING = frozenset({None, MigrationStatus.SETUP.value, MigrationStatus.ACTIVE.value})
 """Statuses for which ``migrate`` without ``-d`` keeps the monitor waiting."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from ..machine.machine import Machine
+if TYPE_CHECKING:
+    from ..machine.machine import Machine
 
 _RAM_LINES = (
     # Label, member, unit, divisor; unit and divisor as the real monitor prints them.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ..errors import MigsimError
-from ..machine.machine import Machine
 from .commands import COMMANDS
 from .errors import COMMAND_NOT_FOUND, QmpError, qmp_reply
-from .schema import Arguments
+
+if TYPE_CHECKING:
+    from ..machine.machine import Machine
+    from .schema import Arguments
 
 
 class QmpMonitor:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ...errors import ParameterError
-from ...qapi.enums import MigMode
 from .base import ModePolicy
 from .cpr_reboot import CprReboot
 from .normal import Normal
+
+if TYPE_CHECKING:
+    from ...qapi.enums import MigMode
 
 _POLICIES: dict[MigMode, ModePolicy] = {policy.mode: policy for policy in (Normal(), CprReboot())}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
-from ...qapi.enums import MigMode
-from ...qapi.release import Release
-from ...ram.block import RAMBlock
+if TYPE_CHECKING:
+    from ...qapi.enums import MigMode
+    from ...qapi.release import Release
+    from ...ram.block import RAMBlock
 
 
 class ModePolicy(ABC):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ...qapi.enums import MigMode
-from ...qapi.release import Release
 from .base import ModePolicy
+
+if TYPE_CHECKING:
+    from ...qapi.release import Release
 
 
 class Normal(ModePolicy):
