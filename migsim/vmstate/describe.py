@@ -68,8 +68,11 @@ def _describe_field(
     if len(parts) > 1 and _compressible(field):
         # The size is that of the first element, even where elements differ (capability names).
         return [name | {"array_len": len(parts)} | _kind(owner, field, parts[0], values)]
+    # The last element has no index: QEMU 10.0 looks at how many are left, not how many there are.
     return [
-        name | ({"index": index} if len(parts) > 1 else {}) | _kind(owner, field, part, values)
+        name
+        | ({"index": index} if index + 1 < len(parts) else {})
+        | _kind(owner, field, part, values)
         for index, part in enumerate(parts)
     ]
 

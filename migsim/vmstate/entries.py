@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migsim.errors import StreamError
 
@@ -32,7 +32,10 @@ class FieldEntry:
     array_len: int | None = None
     """Number of equal elements, None when the entry stands for one."""
     index: int | None = None
-    """Place in an array whose elements have an entry each."""
+    """Place in an array whose elements have an entry each.
+
+    QEMU 10.0 leaves it out of the last element's entry; it is filled in here.
+    """
     struct: StructEntry | None = None
 
 
@@ -121,13 +124,13 @@ class _Parser:
         if depth > DEPTH_LIMIT:
             raise self._error(where, f"at most {DEPTH_LIMIT} levels", "more")
         members = self._object(entry, where)
+        fields: list[FieldEntry] = []
+        for place, field in self._items(members, "fields", where):
+            fields.append(_with_index(self._field(field, place, depth), fields[-1:]))
         return StructEntry(
             vmsd_name=self._text(members, "vmsd_name", where),
             version=self._number(members, "version", where, (1 << 31) - 1),
-            fields=tuple(
-                self._field(field, place, depth)
-                for place, field in self._items(members, "fields", where)
-            ),
+            fields=tuple(fields),
             subsections=tuple(
                 self._struct(inner, place, depth + 1)
                 for place, inner in self._items(members, "subsections", where, optional=True)
@@ -183,3 +186,12 @@ class _Parser:
             raise self._error(where, f"{key} as a list", type(value).__name__)
         for index, item in enumerate(value):
             yield f"{key}[{index}]", item
+
+
+def _with_index(entry: FieldEntry, before: list[FieldEntry]) -> FieldEntry:
+    """Return ``entry``, with its place if it is the last element of the array just before it."""
+    for previous in before:
+        same = (previous.name, previous.array_len) == (entry.name, entry.array_len)
+        if entry.index is None and previous.index is not None and same:
+            return replace(entry, index=previous.index + 1)
+    return entry
