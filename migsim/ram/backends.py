@@ -282,7 +282,8 @@ class FileBackend(_MappedBackend):
     """``memory-backend-file``: a file by name, as QEMU 10.0 opens it.
 
     A missing file is created sparse and an empty one extended; a longer one is used as it is; in a
-    directory, a file is created and unlinked at once.
+    directory, a file is created and unlinked at once, and counts as a named file all the same
+    (checked on QEMU 10.0.2: ``x-ignore-shared`` leaves it out, so that its content is lost).
 
     Attributes:
         mem_path: the file or directory.
@@ -313,17 +314,27 @@ class FileBackend(_MappedBackend):
         self._map_descriptor(fd)
 
     def _open(self) -> int:
+        """Return a descriptor of a file that is long enough; what it made, it unmakes on failure."""
+        made: Path | None = None
+        # Without O_NONBLOCK, opening a FIFO would wait for its other end.
+        access = os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDONLY if self.readonly else os.O_RDWR)
         if self.mem_path.is_dir() and not self.readonly:
-            fd, name = tempfile.mkstemp(prefix=f"ram-{self.id}-", dir=self.mem_path)
+            fd, name = tempfile.mkstemp(
+                prefix=f"ram-{self.id.replace('/', '-')}-", dir=self.mem_path
+            )
             os.unlink(name)
+        elif self.readonly or self.mem_path.exists():
+            fd = os.open(self.mem_path, access)
         else:
-            access = os.O_RDONLY if self.readonly else os.O_RDWR | os.O_CREAT
-            # Without O_NONBLOCK, opening a FIFO would wait for its other end.
-            fd = os.open(self.mem_path, access | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+            # A link that leads nowhere is an error, not a wish to create what it names.
+            fd = os.open(self.mem_path, access | os.O_CREAT | os.O_EXCL, 0o644)
+            made = self.mem_path
         try:
             self._fit(fd)
         except BaseException:
             os.close(fd)
+            if made is not None:
+                made.unlink()
             raise
         return fd
 

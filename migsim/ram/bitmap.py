@@ -273,18 +273,29 @@ def count_words(words: npt.NDArray[np.uint64]) -> int:
     return total
 
 
-def merge_words(into: npt.NDArray[np.uint64], source: npt.NDArray[np.uint64]) -> int:
-    """OR ``source`` into ``into`` (uint64, same shape); return how many bits were new there."""
+def merge_words(
+    into: npt.NDArray[np.uint64],
+    source: npt.NDArray[np.uint64],
+    keep: npt.NDArray[np.uint64] | None = None,
+) -> int:
+    """OR ``source`` into ``into``; return how many bits were new there.
+
+    All are uint64 of one shape.  ``source`` is copied to ``keep`` on the way, when that is given.
+    """
     scratch = np.empty(min(into.size, _PIECE_WORDS), _WORD)
+    counts = np.empty(scratch.size, np.uint8)
     total = 0
     for at in range(0, into.size, _PIECE_WORDS):
         old, new = into[at : at + _PIECE_WORDS], source[at : at + _PIECE_WORDS]
-        fresh = scratch[: old.size]
+        if keep is not None:
+            keep[at : at + _PIECE_WORDS] = new
+        fresh, count = scratch[: old.size], counts[: old.size]
         np.bitwise_or(old, new, out=fresh)
         np.bitwise_xor(fresh, old, out=fresh)
         # Most pieces of a settled guest bring nothing new: the maximum is cheaper than a count.
         if fresh.max():
-            total += count_words(fresh)
+            np.bitwise_count(fresh, out=count)
+            total += int(count.sum(dtype=np.uint32))
             np.bitwise_or(old, fresh, out=old)
     return total
 

@@ -68,6 +68,11 @@ class RAMBlock:
         return self.used_bytes // self.page_size
 
     @property
+    def max_pages(self) -> int:
+        """Pages that the block can grow to."""
+        return self.max_bytes // self.page_size
+
+    @property
     def ignorable(self) -> bool:
         """Whether ``x-ignore-shared`` leaves the pages out of the stream."""
         return self.backend.ignorable

@@ -105,8 +105,7 @@ class DirtyLog:
             return 0
         new = 0
         for part in self._word_runs(self._touched):
-            self._reported.words[part] = self._log.words[part]
-            new += merge_words(into.words[part], self._log.words[part])
+            new += merge_words(into.words[part], self._log.words[part], self._reported.words[part])
         # A chunk without bits has nothing to clear, and its part of the reported bits is stale.
         self._pending[:] = self._touched
         return new

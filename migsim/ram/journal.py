@@ -29,7 +29,8 @@ class RamJournal:
     were touched.  A block whose memory is untouched is never looked at.  Between the first write
     and `commit` or `rollback` nobody else may write to the blocks.
 
-    Pages that would become zero and are zero are left alone, so that holes stay holes.
+    Pages that would become zero and are zero are left alone, so that holes stay holes.  A block may
+    be resized in between; a rollback gives it its old length again.
 
     Args:
         blocks: the blocks that may be written to.
@@ -50,6 +51,7 @@ class RamJournal:
         Raises:
             KeyError: the block is not one of the journal's.
             IndexError: a page is outside the block.
+            ValueError: ``data`` is of another shape, or missing where there are bytes.
         """
         block.check(pfns)
         self._entries[block.name].write(pfns, data)
@@ -65,7 +67,11 @@ class RamJournal:
             entry.forget()
 
     def rollback(self) -> None:
-        """Give every page the content from before the first write; then as after `commit`."""
+        """Give every block the length and every page the content from before; then as `commit`.
+
+        Raises:
+            StateError: a backend is closed, or a block was resized and its dirty log runs.
+        """
         for entry in self._entries.values():
             entry.rollback()
             entry.forget()
@@ -79,14 +85,17 @@ class _BytesEntry:
         self.forget()
 
     def forget(self) -> None:
-        self._touched = DirtyBitmap(self._block.pages)
+        self._used_bytes = self._block.used_bytes
+        self._touched = DirtyBitmap(self._block.max_pages)
         self._saved: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = []
         # Asked once, before the first write: afterwards the memory is not untouched any more.
         self._pristine: bool | None = None
 
     def write(self, pfns: npt.NDArray[np.int64], data: npt.NDArray[np.uint8] | None) -> None:
-        if data is None:
-            raise ValueError(f"content of {self._block.name} is not given")
+        wanted = (pfns.size, self._block.page_size)
+        if data is None or data.shape != wanted:
+            found = None if data is None else data.shape
+            raise ValueError(f"content of shape {wanted} is wanted, not {found}")
         self._remember(pfns)
         view = self._block.view()
         if consecutive(pfns):
@@ -102,16 +111,20 @@ class _BytesEntry:
         self._block.view()[pfns] = 0
 
     def rollback(self) -> None:
+        block = self._block
+        pages = block.backend.array()[: block.max_pages * block.page_size]
+        view = pages.reshape(block.max_pages, block.page_size)
         pfns = self._touched.take(0, self._touched.pages)
         starts, lengths = runs(pfns)
         if starts.size <= _MOST_DISCARDS:
-            size = self._block.page_size
+            size = block.page_size
             for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-                self._block.backend.discard(start * size, (start + length) * size)
+                block.backend.discard(start * size, (start + length) * size)
         else:
-            self._block.view()[pfns] = 0
+            view[pfns] = 0
         for old, content in self._saved:
-            self._block.view()[old] = content
+            view[old] = content
+        block.resize(self._used_bytes)
 
     def _remember(self, pfns: npt.NDArray[np.int64]) -> None:
         if not self._is_pristine():
@@ -134,10 +147,11 @@ class _PhantomEntry:
     def __init__(self, block: RAMBlock, backend: PhantomBackend) -> None:
         self._block = block
         self._backend = backend
-        self._before: DirtyBitmap | None = None
+        self.forget()
 
     def forget(self) -> None:
-        self._before = None
+        self._used_bytes = self._block.used_bytes
+        self._before: DirtyBitmap | None = None
 
     def write(self, pfns: npt.NDArray[np.int64], data: npt.NDArray[np.uint8] | None) -> None:
         self._remember()
@@ -145,6 +159,10 @@ class _PhantomEntry:
             self._backend.nonzero.set_pfns(pfns)
             return
         zero = zero_page_mask(np.ascontiguousarray(data))
+        # The last content of a page counts, so what is zero must not be unmarked as a whole after
+        # what is not; pages that are named twice are rare, and told apart by their last place.
+        last = _last_places(pfns)
+        pfns, zero = pfns[last], zero[last]
         self._backend.nonzero.set_pfns(pfns[~zero])
         self._backend.nonzero.clear_pfns(pfns[zero])
 
@@ -155,10 +173,17 @@ class _PhantomEntry:
     def rollback(self) -> None:
         if self._before is not None:
             self._backend.nonzero.words[:] = self._before.words
+        self._block.resize(self._used_bytes)
 
     def _remember(self) -> None:
         if self._before is None:
             self._before = self._backend.nonzero.copy()
+
+
+def _last_places(pfns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the index of the last occurrence of every distinct page number."""
+    _, places = np.unique(pfns[::-1], return_index=True)
+    return pfns.size - 1 - places
 
 
 def _entry(block: RAMBlock) -> _BytesEntry | _PhantomEntry:
