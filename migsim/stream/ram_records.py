@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..units import PAGE_BITS, PAGE_SIZE
+from .names import encode_name
 from .wire import (
     EOS_BYTES,
-    NAME_BYTES_MAX,
     RECORD_HEADER_BYTES,
     U64,
     ZERO_RECORD_BYTES,
@@ -33,14 +33,9 @@ def name_field(block_name: str | None) -> bytes:
     """Return length byte and name as a record carries them; nothing for None (same block).
 
     Raises:
-        ValueError: the name is empty or longer than 255 bytes in UTF-8.
+        ConfigError: the name is empty or longer than 255 bytes.
     """
-    if block_name is None:
-        return b""
-    raw = block_name.encode()
-    if not 1 <= len(raw) <= NAME_BYTES_MAX:
-        raise ValueError(f"a block name takes 1 to {NAME_BYTES_MAX} bytes, not {len(raw)}")
-    return bytes((len(raw),)) + raw
+    return b"" if block_name is None else encode_name(block_name)
 
 
 def records_bytes(block_name: str | None, zero_mask: NDArray[np.bool_]) -> int:

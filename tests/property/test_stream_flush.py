@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from migsim.stream import FlushState, plan_pages
 
 ENTRIES, BUFFER, PAGE = 64, 32768, 4096
+EMPTY = FlushState()
 
 
 class SlowFile:
     """Puts one byte after another, and one page reference after another."""
 
-    def __init__(self, state: FlushState = FlushState()) -> None:
+    def __init__(self, state: FlushState = EMPTY) -> None:
         self.entries = state.entries
         self.buffered = state.buffered_bytes
         self.pages = state.pages

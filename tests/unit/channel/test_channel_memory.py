@@ -1,0 +1,131 @@
+"""Channels in memory, sinks that count, and channels that break."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from migsim.channel import (
+    CountingOutput,
+    Fault,
+    FaultKind,
+    FaultyInput,
+    FaultyOutput,
+    FileOutput,
+    MemoryInput,
+    MemoryOutput,
+    SkippingChannel,
+)
+from migsim.errors import ChannelError
+
+
+def test_memory_keeps_copies():
+    channel = MemoryOutput()
+    data = bytearray(b"abc")
+    channel.write(data)
+    data[0] = 0
+    channel.write(memoryview(b"de"))
+    channel.flush()
+    channel.close()
+    assert channel.getvalue() == b"abcde"
+    assert channel.position == 5
+
+
+def test_memory_as_a_mapped_source_and_as_a_pipe():
+    mapped = MemoryInput(b"abcdef", offset=2)
+    assert bytes(mapped.buffer()) == b"abcdef"
+    assert mapped.read(10) == b"cdef"
+    pipe = MemoryInput(b"abcdef", mapped=False, chunk_bytes=4)
+    assert pipe.buffer() is None
+    assert [pipe.read(10), pipe.read(10), pipe.read(10)] == [b"abcd", b"ef", b""]
+    assert pipe.position == 6
+    pipe.close()
+
+
+def test_counting():
+    channel = CountingOutput(100)
+    assert isinstance(channel, SkippingChannel)
+    channel.write(b"abc")
+    channel.skip(1 << 40)
+    channel.flush()
+    channel.close()
+    assert channel.position == 103 + (1 << 40)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        (FaultKind.BROKEN_PIPE, errno.EPIPE),
+        (FaultKind.NO_SPACE, errno.ENOSPC),
+        (FaultKind.IO_ERROR, errno.EIO),
+    ],
+)
+def test_output_breaks_at_the_byte(kind, number):
+    sink = MemoryOutput()
+    channel = FaultyOutput(sink, Fault(5, kind))
+    channel.write(b"abc")
+    with pytest.raises(ChannelError) as caught:
+        channel.write(b"def")
+    assert (caught.value.errno, caught.value.operation) == (number, "write")
+    assert sink.getvalue() == b"abcde"
+    with pytest.raises(ChannelError):
+        channel.write(b"g")
+    assert channel.position == 5
+
+
+def test_output_holds_up_to_the_last_byte():
+    sink = MemoryOutput()
+    channel = FaultyOutput(sink, Fault(3))
+    channel.write(b"abc")
+    channel.flush()
+    channel.close()
+    assert sink.getvalue() == b"abc"
+
+
+def test_lost_bytes_make_no_noise():
+    sink = MemoryOutput()
+    channel = FaultyOutput(sink, Fault(4, FaultKind.LOST))
+    for piece in (b"abc", b"def", b"ghi"):
+        channel.write(piece)
+    assert sink.getvalue() == b"abcd"
+
+
+def test_counted_and_placed_bytes_break_too(tmp_path):
+    counting = FaultyOutput(CountingOutput(), Fault(10))
+    with pytest.raises(ChannelError):
+        counting.skip(11)
+    assert counting.position == 10
+    inner = FileOutput(tmp_path / "file")
+    placed = FaultyOutput(inner, Fault(2))
+    placed.seek(3)
+    with pytest.raises(ChannelError):
+        placed.write_at(8, b"abc")
+    placed.close()
+    assert (tmp_path / "file").read_bytes() == bytes(8) + b"ab"
+
+
+def test_the_channel_inside_must_be_able():
+    channel = FaultyOutput(MemoryOutput(), Fault(10))
+    for use in (
+        lambda: channel.skip(1),
+        lambda: channel.seek(1),
+        lambda: channel.write_at(1, b"x"),
+    ):
+        with pytest.raises(TypeError):
+            use()
+
+
+@pytest.mark.parametrize("kind", list(FaultKind))
+def test_input_breaks_at_the_byte(kind):
+    channel = FaultyInput(MemoryInput(b"abcdefgh"), Fault(5, kind))
+    assert channel.buffer() is None
+    assert channel.read(3) + channel.read(3) == b"abcde"
+    assert channel.position == 5
+    if kind is FaultKind.LOST:
+        assert channel.read(1) == b""
+    else:
+        with pytest.raises(ChannelError) as caught:
+            channel.read(1)
+        assert caught.value.operation == "read"
+    channel.close()
