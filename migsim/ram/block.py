@@ -38,8 +38,11 @@ class RAMBlock:
         log: writes of the guest, once started; takes no memory before.
 
     Raises:
-        ConfigError: the lengths do not fit each other, the page size or the backend.
+        ConfigError: the length in use is not a positive multiple of the page size, or larger than
+            the backend.
     """
+
+    page_size = PAGE_SIZE
 
     def __init__(
         self,
@@ -50,7 +53,6 @@ class RAMBlock:
         address: int = 0,
         resizable: bool = False,
         migratable: bool = True,
-        page_size: int = PAGE_SIZE,
     ) -> None:
         self.name = name
         self.backend = backend
@@ -58,7 +60,6 @@ class RAMBlock:
         self.address = address
         self.resizable = resizable
         self.migratable = migratable
-        self.page_size = page_size
         self.used_bytes = self._fitting(self.max_bytes if used_bytes is None else used_bytes)
         self.log = DirtyLog(self.pages)
 

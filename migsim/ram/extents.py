@@ -7,6 +7,7 @@ page.  The kernel knows better: files have holes, and anonymous memory has a pag
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,8 @@ def anonymous_extents(address: int, start: int, stop: int) -> npt.NDArray[np.int
     result as of `FileExtents.within`.  One range that covers everything when the kernel does not
     tell.
     """
+    if mmap.PAGESIZE != PAGE_SIZE:
+        return whole(start, stop)
     try:
         fd = os.open(_PAGEMAP, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
