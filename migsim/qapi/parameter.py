@@ -154,9 +154,11 @@ class Parameter(Generic[T]):
         """
         return self.type.parse(self.name, text, release)
 
-    def hmp_line(self, value: T, release: Release = Release.DEFAULT) -> str:
-        """Return the text of ``info migrate_parameters`` for this parameter."""
-        shown = f"{self.name}: {self.type.show(value)}".replace(": \n", ":\n")
+    def hmp_lines(self, value: T, release: Release = Release.DEFAULT) -> list[str]:
+        """Return what ``info migrate_parameters`` prints for this parameter: mostly one line."""
+        if not self.hmp_shown:
+            return []
+        lines = self.type.lines(self.name, value)
         if self.hmp_unit_since is not None and release.has(self.hmp_unit_since):
-            shown += f" {self.unit}"
-        return shown
+            lines[-1] += f" {self.unit}"
+        return lines

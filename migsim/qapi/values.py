@@ -58,6 +58,10 @@ class ValueType(ABC, Generic[T]):
         """Return the value as the human monitor prints it, without unit."""
         return str(value)
 
+    def lines(self, name: str, value: T) -> list[str]:
+        """Return the lines that the human monitor prints for the parameter ``name``."""
+        return [f"{name}: {self.show(value)}"]
+
     def to_json(self, value: T) -> object:
         """Return the value as QMP writes it."""
         return value
@@ -232,9 +236,9 @@ class TextList(ValueType[tuple[str, ...]]):
         except ValueError as error:
             raise ParameterError(name, text, f"a command line ({error})") from None
 
-    def show(self, value: tuple[str, ...]) -> str:
-        """Return the words with spaces between."""
-        return " ".join(value)
+    def lines(self, name: str, value: tuple[str, ...]) -> list[str]:
+        """Return one line with all words."""
+        return [" ".join([f"{name}:", *value])]
 
     def to_json(self, value: tuple[str, ...]) -> object:
         """Return a list."""
@@ -255,13 +259,15 @@ class Mapped(ValueType[BitmapMapping | None]):
         """Refuse: only QMP can set a mapping."""
         raise ParameterError(name, text, "a list; only QMP can set it")
 
-    def show(self, value: BitmapMapping | None) -> str:
-        """Return one indented line per node and bitmap."""
-        lines = [""]
-        for node in value or ():
+    def lines(self, name: str, value: BitmapMapping | None) -> list[str]:
+        """Return a heading and one indented line per node and bitmap; nothing for None."""
+        if value is None:
+            return []
+        lines = [f"{name}:"]
+        for node in value:
             lines.append(f"  '{node.node_name}' -> '{node.alias}'")
             lines += [f"    '{bitmap.name}' -> '{bitmap.alias}'" for bitmap in node.bitmaps]
-        return "\n".join(lines)
+        return lines
 
     def to_json(self, value: BitmapMapping | None) -> object:
         """Return a list of objects, or None."""
