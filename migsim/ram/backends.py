@@ -113,8 +113,8 @@ class FileBackend(MappedBackend):
         self.mem_path = Path(mem_path)
         try:
             fd = self._open()
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             raise self.error(f"cannot open {self.mem_path}: {reason}") from error
         self.map_descriptor(fd)
 
@@ -245,10 +245,14 @@ class BackendSpec:
 
 
 def _memfd(backend: MemoryBackend) -> int:
-    fd = os.memfd_create(backend.id, os.MFD_CLOEXEC)
+    fd = -1
     try:
+        fd = os.memfd_create(backend.id, os.MFD_CLOEXEC)
         os.ftruncate(fd, backend.size_bytes)
-    except OSError as error:
-        os.close(fd)
-        raise ConfigError(f"{backend.kind} {backend.id}", str(error)) from error
+    except (OSError, OverflowError) as error:
+        if fd >= 0:
+            os.close(fd)
+        raise backend.error(
+            f"cannot make a memfd of {backend.size_bytes} bytes: {error}"
+        ) from error
     return fd
