@@ -114,6 +114,17 @@ def write_stamps(block: RAMBlock, pfns: NDArray[np.int64], first: int) -> None:
     block.log.mark_pfns(pfns)
 
 
+def write_stamped_range(block: RAMBlock, low: int, count: int, first: int) -> None:
+    """Write as ``write_stamps`` does, to the ``count`` pages from ``low`` on."""
+    backend = block.backend
+    if isinstance(backend, PhantomBackend):
+        backend.nonzero.set_range(low, low + count)
+    else:
+        stamps = block.view().view("<u8")[:, 0]
+        stamps[low : low + count] = np.arange(first, first + count, dtype="<u8")
+    block.log.mark_range(low, low + count)
+
+
 class ConstantRate(Workload):
     """A workload that writes evenly: after guest time t, ``floor(rate * t)`` writes are done.
 

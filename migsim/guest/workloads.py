@@ -10,17 +10,21 @@ from migsim.errors import ConfigError
 from migsim.rng import stream
 
 from .page_counter import PageCounter
-from .workload import PS_PER_S, ConstantRate, Workload
+from .workload import PS_PER_S, ConstantRate, Workload, write_stamped_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from migsim.ram.block import RAMBlock
+
 __all__ = ["HotCold", "Idle", "PageCounter", "SequentialSweep", "TraceReplay", "Uniform"]
 
 _AHEAD = 8192
 """Random writes drawn at once; small takes are slices of them."""
+_TRACE_LIMIT_PS = 9 * 10**18
+"""Times of a trace are 64-bit numbers of picoseconds: a hundred days."""
 
 
 class Idle(Workload):
@@ -72,6 +76,19 @@ class SequentialSweep(ConstantRate):
             pfns %= self.pages
         pfns += self.first
         return pfns
+
+    def write(self, block: RAMBlock, count: int) -> int:
+        """Do the next ``count`` writes to ``block``, in whole ranges; return ``count``."""
+        end = self._position + count
+        # Of several rounds only the last one leaves a trace.
+        begin = max(self._position, end - self.pages)
+        while begin < end:
+            low = begin % self.pages
+            size = min(end - begin, self.pages - low)
+            write_stamped_range(block, self.first + low, size, begin + 1)
+            begin += size
+        self._position = end
+        return count
 
 
 class _Random(ConstantRate):
@@ -189,27 +206,24 @@ class TraceReplay(Workload):
     ) -> None:
         seconds = np.asarray(times, np.float64)
         self._pfns = np.asarray(pfns, np.int64)
+        self._position = 0
+        if seconds.ndim != 1 or seconds.shape != self._pfns.shape:
+            raise ConfigError("trace", "it needs one time for every page")
+        limit = _TRACE_LIMIT_PS / PS_PER_S
+        if not np.all((seconds >= 0) & (seconds < limit)) or not 0 < (period_s or 1) < limit:
+            raise ConfigError("trace", f"times must be 0 or more, and below {limit:.0f} s")
         self._times_ps = np.rint(seconds * PS_PER_S).astype(np.int64)
         self._period_ps = None if period_s is None else round(period_s * PS_PER_S)
-        self._position = 0
-        self._validate(seconds)
+        self._validate()
 
-    def _validate(self, seconds: NDArray[np.float64]) -> None:
-        problem = None
-        if seconds.ndim != 1 or seconds.shape != self._pfns.shape:
-            problem = "a trace has one time for every page"
-        elif not np.all((seconds >= 0) & (seconds < 2.0**63 / PS_PER_S)):
-            problem = "times must be 0 or more, and below 9 million seconds"
-        elif np.any(np.diff(self._times_ps) < 0):
-            problem = "times must not go back"
-        elif np.any(self._pfns < 0):
-            problem = "page numbers must not be negative"
-        elif self._period_ps is not None and (
-            not len(self._pfns) or self._period_ps <= int(self._times_ps[-1])
-        ):
-            problem = "the period must reach beyond the last write"
-        if problem:
-            raise ConfigError("trace", problem)
+    def _validate(self) -> None:
+        if np.any(np.diff(self._times_ps) < 0):
+            raise ConfigError("trace", "times must not go back")
+        if np.any(self._pfns < 0):
+            raise ConfigError("trace", "page numbers must not be negative")
+        last = int(self._times_ps[-1]) if len(self._pfns) else 0
+        if self._period_ps is not None and (not len(self._pfns) or self._period_ps <= last):
+            raise ConfigError("trace", "the period must reach beyond the last write")
 
     @property
     def rate_pages_per_s(self) -> float:
@@ -234,7 +248,7 @@ class TraceReplay(Workload):
         rounds = 0
         if self._period_ps is not None:
             rounds, time_ps = divmod(time_ps, self._period_ps)
-        within = int(np.searchsorted(self._times_ps, time_ps, side="right"))
+        within = int(np.searchsorted(self._times_ps, min(time_ps, _TRACE_LIMIT_PS), side="right"))
         return rounds * len(self._pfns) + within
 
     def take(self, count: int) -> NDArray[np.int64]:

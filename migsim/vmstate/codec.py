@@ -190,7 +190,9 @@ def _decode_field(cursor: Cursor, field: Field, values: Values) -> None:
 
 
 def _incoming_count(cursor: Cursor, field: Field, values: Mapping[str, Value]) -> int:
-    count = values[field.count_field] if field.count_field is not None else field.count
+    if field.count_field is None:
+        return field.count or 0
+    count = values.get(field.count_field)
     # An element takes a byte at least, so this bounds the memory taken for any count.
     if not isinstance(count, int) or not 0 <= count <= cursor.left:
         expected = f"a number of elements of {field.name} that fits into the rest"
