@@ -163,3 +163,19 @@ def test_only_a_sleeping_guest_wakes_up() -> None:
     with pytest.raises(StateError):
         Guest(Idle(), None).wakeup()
     assert not Guest(PageCounter(rate_pages_per_s=1, first=0, pages=1), block()).asleep
+
+
+@pytest.mark.parametrize("make", [Idle, lambda: SequentialSweep(0, 3, rate_pages_per_s=1)])
+def test_most_guests_print_nothing(make) -> None:
+    guest = Guest(make(), block())
+    guest.run(10)
+    assert guest.take_serial() == b""
+
+
+def test_a_sweep_over_several_rounds_leaves_the_last_numbers() -> None:
+    made = block(pages=4)
+    guest = Guest(SequentialSweep(1, 3, rate_pages_per_s=1), made)
+    assert guest.run(10) == 10
+    assert stamps(made) == [0, 10, 8, 9]
+    assert guest.run(1) == 1
+    assert stamps(made) == [0, 10, 11, 9]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from migsim.clock import PS_PER_S
 from migsim.errors import ConfigError
-from migsim.guest.workload import PS_PER_S
 from migsim.guest.workloads import HotCold, Idle, PageCounter, SequentialSweep, TraceReplay, Uniform
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 from migsim.errors import ConfigError, IncompatibleError
+from migsim.vmstate.codec import encode
 from migsim.vmstate.common import (
     CONFIGURATION,
     GLOBALSTATE,
+    TIMER,
     configuration_values,
     globalstate_values,
     read_globalstate,
+    timer_values,
 )
 from migsim.vmstate.describe import describe, describe_opaque, describe_section, to_json
 from migsim.vmstate.entries import parse_device
@@ -96,6 +99,15 @@ def test_configuration_with_capability_and_identity() -> None:
     ]
     with pytest.raises(ConfigError):
         configuration_values("none", uuid=b"short")
+
+
+def test_configuration_without_extras_is_length_and_name() -> None:
+    assert encode(CONFIGURATION, configuration_values("none")) == b"\0\0\0\4none"
+
+
+def test_timer_values_are_ticks_and_clock() -> None:
+    data = encode(TIMER, timer_values(clock_ns=5, ticks=-1))
+    assert data == b"\xff" * 8 + bytes(8) + bytes(7) + b"\5"
 
 
 @pytest.mark.parametrize("name", ["", "r" * 31])

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from migsim.errors import StreamError
-from migsim.vmstate.described import DecodedStruct, decode_body, encode_body
+from migsim.errors import ConfigError, StreamError
+from migsim.vmstate.described import DecodedField, DecodedStruct, decode_body, encode_body
 from migsim.vmstate.entries import (
     DEPTH_LIMIT,
     VMDESC_LIMIT_BYTES,
@@ -203,3 +203,24 @@ def test_repeated_keys_of_lists_do_no_harm() -> None:
     text = text.replace('"type": "qtailq"', '"fields": [], "type": "qtailq", "fields": [1]')
     (found,) = parse_vmdesc(text.encode()).devices
     assert decode_body(found.body, b"\1\0")[1] == 2
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        (field("buffer", 2), b"abc"),
+        (field("uint8"), 256),
+        (field("uint8"), "a"),
+        (field("uint8", array_len=2), 5),
+        (field("uint8", array_len=2), (5,)),
+        (field("bitmap", 8), 1 << 64),
+        (field("bitmap", 8), (1,)),
+        (field("capability", 3), "abc"),
+        (field("buffer", 2), None),
+    ],
+)
+def test_a_replaced_value_that_does_not_fit_is_refused(member, value: object) -> None:
+    body = entry(member)
+    changed = DecodedStruct(body, 0, 2, (DecodedField(body.fields[0], 0, 2, value),))
+    with pytest.raises(ConfigError, match="field x"):
+        encode_body(changed)

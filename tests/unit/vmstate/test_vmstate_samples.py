@@ -1,4 +1,8 @@
-"""Every device section of real streams: decoded by the stream's own description, and back."""
+"""Every device section of real streams: decoded by the stream's own description, and back.
+
+The files named ``.tail.xz`` are streams of QEMU 10.0.2 from the first device section on: the RAM
+before it, 8 MB of it, is of no use here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from migsim.errors import ConfigError, StreamError
+from migsim.errors import StreamError
 from migsim.vmstate.codec import decode, encode
 from migsim.vmstate.common import CONFIGURATION, GLOBALSTATE, TIMER, read_globalstate
 from migsim.vmstate.describe import describe, describe_section, to_json
@@ -21,10 +25,12 @@ from migsim.vmstate.described import (
     encode_body,
     walk,
 )
-from migsim.vmstate.entries import DeviceEntry, parse_device, parse_vmdesc
+from migsim.vmstate.entries import DeviceEntry, parse_vmdesc
 
 STREAMS = Path(__file__).parents[2] / "data" / "streams"
-SAMPLES = ("q35-8m-devices", "q35-8m-kvm-running", "pc-8m", "microvm-8m", "none-1m")
+TAILS = Path(__file__).parent / "data"
+WHOLE = ("pc-8m", "microvm-8m", "none-1m")
+SAMPLES = ("q35-8m-devices", "q35-8m-kvm-running", *WHOLE)
 
 
 class Section(NamedTuple):
@@ -36,7 +42,8 @@ class Section(NamedTuple):
 
 @cache
 def load(name: str) -> bytes:
-    return lzma.decompress((STREAMS / f"{name}.bin.xz").read_bytes())
+    path = STREAMS / f"{name}.bin.xz" if name in WHOLE else TAILS / f"{name}.tail.xz"
+    return lzma.decompress(path.read_bytes())
 
 
 def find_vmdesc(stream: bytes) -> int:
@@ -121,7 +128,7 @@ def test_globalstate_of_a_stopped_and_a_running_guest() -> None:
         assert values["size"] == len(state) + 1
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", WHOLE)
 def test_configuration_reads_writes_and_describes_as_the_real_program(name: str) -> None:
     stream = load(name)
     values, end = decode(CONFIGURATION, stream, 9)
@@ -185,20 +192,3 @@ def test_a_subsection_of_another_name_or_version_is_refused() -> None:
         wrong[place] ^= 1
         with pytest.raises(StreamError):
             decode_body(section.entry.body, wrong)
-
-
-def test_a_replaced_value_of_the_wrong_size_is_refused_when_encoding() -> None:
-    entry = parse_device(
-        {
-            "name": "d",
-            "instance_id": 0,
-            "vmsd_name": "d",
-            "version": 1,
-            "fields": [{"name": "b", "type": "buffer", "size": 2}],
-        }
-    ).body
-    body, _ = decode_body(entry, b"ab")
-    changed = DecodedStruct(entry, 0, 2, (DecodedField(entry.fields[0], 0, 2, b"abc"),))
-    assert encode_body(body) == b"ab"
-    with pytest.raises(ConfigError, match="3 bytes"):
-        encode_body(changed)
