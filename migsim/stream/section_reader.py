@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..vmstate.fields import Value, Values, VMStateDescription
     from .source import ByteSource
 
-STATE_BYTES_MAX = 64 << 20
-"""Longest device state taken from a pipe in bytes (our limit; a mapped source has none)."""
+STATE_BYTES_MAX = 16 << 20
+"""Longest device state taken from a pipe in bytes (our limit; a mapped source has none but its end)."""
 CONFIGURATION_BYTES_MAX = 64 << 10
 """Longest configuration section taken in bytes (our limit)."""
 
@@ -34,16 +34,20 @@ def read_state(
     section: str,
     *,
     local: Mapping[str, Value] | None = None,
-    bytes_max: int = STATE_BYTES_MAX,
+    bytes_max: int | None = None,
 ) -> tuple[Values, memoryview]:
     """Take a state from ``source``; return its values and its bytes.
 
     A state does not tell its length, so from a pipe it is read again with more bytes while it
     seems cut off.  Behind a state something always follows, which decides whether it is complete.
+    No more than ``bytes_max`` bytes are looked at; from a pipe never more than 16 MiB.
 
     Raises:
-        StreamError: the state is malformed, cut off, or longer than ``bytes_max``.
+        StreamError: the state is malformed, cut off or too long.
+        IncompatibleError: a version, subsection or compared value does not fit.
     """
+    if bytes_max is None and not source.mapped:
+        bytes_max = STATE_BYTES_MAX
     wanted = 1
     while True:
         view = source.window(wanted)[:bytes_max]
@@ -54,7 +58,10 @@ def read_state(
             )
         except IncompatibleError:
             raise
-        except StreamError:
+        except StreamError as error:
+            if len(view) == bytes_max:
+                expected = f"a section of less than {bytes_max} bytes"
+                raise StreamError(source.position, section, expected, str(error)) from error
             if final:
                 raise
         else:

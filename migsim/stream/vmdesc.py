@@ -6,6 +6,7 @@ without knowing the device (spec stream.md section 6).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +14,12 @@ from ..units import PAGE_SIZE
 from ..vmstate.cursor import Cursor
 from ..vmstate.describe import to_json
 from .items import parse_json
-from .wire import U32, VMDESC_BYTES_MAX, SectionType
+from .wire import U32, VMDESC_BYTES_MAX
 
-_MARK = bytes((SectionType.EOF, SectionType.VMDESCRIPTION))
-_HEAD_BYTES = len(_MARK) + U32.size
+_HEAD_BYTES = 2 + U32.size
+# End marker, type byte, any length, and the brace that opens the object.
+_MARK = re.compile(rb"\x00\x06(?=[\x00-\xff]{4}\{)")
+_LOOK_COST = 1024
 _LOOK_BYTES = 1 << 20
 _DEPTH_MAX = 64
 Json = Mapping[str, object]
@@ -44,19 +47,18 @@ def find_description(whole: memoryview, start: int = 0) -> Found | None:
     budget = 2 * VMDESC_BYTES_MAX  # bounds the JSON that crafted bytes can make us parse
     end = len(whole)
     high = end
-    while high > start:
+    while high > start and budget > 0:
         low = max(start, high - _LOOK_BYTES)
         # The piece reaches into the one searched before, for a mark that lies across.
         piece = bytes(whole[low : min(end, high + _HEAD_BYTES)])
-        at = piece.rfind(_MARK, 0, high - low + 1)
-        while at >= 0:
-            size = _object_bytes(whole, low + at)
-            if size and size <= budget:
-                budget -= size
-                found = _parse(whole, low + at, size)
+        places = [match.start() for match in _MARK.finditer(piece) if match.start() < high - low]
+        for place in reversed(places):
+            size = _object_bytes(whole, low + place)
+            if 0 < size <= budget:
+                budget -= size + _LOOK_COST
+                found = _parse(whole, low + place, size)
                 if found is not None:
                     return found
-            at = piece.rfind(_MARK, 0, at + 1)
         high = low
     return None
 
@@ -64,10 +66,8 @@ def find_description(whole: memoryview, start: int = 0) -> Found | None:
 def _object_bytes(whole: memoryview, at: int) -> int:
     """Return the length of what may be a JSON object behind a mark at ``at``, else 0."""
     text = at + _HEAD_BYTES
-    if text >= len(whole) or whole[text] != ord("{"):
-        return 0
-    size: int = U32.unpack_from(whole, at + len(_MARK))[0]
-    fits = size <= min(VMDESC_BYTES_MAX, len(whole) - text)
+    size: int = U32.unpack_from(whole, text - U32.size)[0]
+    fits = 0 < size <= min(VMDESC_BYTES_MAX, len(whole) - text)
     return size if fits and whole[text + size - 1] == ord("}") else 0
 
 

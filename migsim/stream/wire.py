@@ -24,8 +24,6 @@ FILE_HEADER: Final = struct.Struct(">II")
 
 NAME_BYTES_MAX: Final = 255
 """Longest section, subsection, block or capability name in bytes (spec stream.md section 13)."""
-MACHINE_NAME_BYTES_MAX: Final = 4096
-"""Longest machine name a reader takes; QEMU's own names stay far below (our limit)."""
 VMDESC_BYTES_MAX: Final = 64 << 20
 """Longest description a reader takes in bytes; QEMU's stay below 1 MiB (our limit)."""
 
@@ -49,8 +47,6 @@ SECTION_ID: Final = struct.Struct(">BI")
 """Type and section id: the whole header of PART and END, and the footer."""
 SECTION_NUMBERS: Final = struct.Struct(">II")
 """Instance id and version, after the name in the header of START and FULL."""
-FOOTER_BYTES: Final = SECTION_ID.size
-PART_HEADER_BYTES: Final = SECTION_ID.size
 EOS_BYTES: Final = 8
 """Bytes of the end-of-section word of a ram section part (spec lifecycle.md section 5)."""
 
@@ -113,9 +109,3 @@ IO_VECTOR_ENTRIES: Final = 64
 """Pieces QEMU gathers before it writes (spec lifecycle.md section 6)."""
 IO_BUFFER_BYTES: Final = 32768
 """Small bytes QEMU gathers before it writes (spec lifecycle.md section 6)."""
-
-CONFIGURATION_CAPABILITIES: Final = "configuration/capabilities"
-CONFIGURATION_UUID: Final = "configuration/uuid"
-CONFIGURATION_PAGE_BITS: Final = "configuration/target-page-bits"
-CONFIGURATION_SUBSECTION_VERSION: Final = 1
-UUID_BYTES: Final = 16

@@ -364,3 +364,38 @@ def test_a_live_pipe_is_not_asked_for_more_than_it_needs(parts, describe):
     for chunk in (1, 100, 1 << 20):
         items = list(StreamReader(Peer(raw, mapped=False, chunk_bytes=chunk), describe))
         assert isinstance(items[-2], EndMarker)
+
+
+SIZED = VMStateDescription(
+    "dev", 1, (Field("n", FieldType.UINT32), Field("data", FieldType.BUFFER, size_field="n"))
+)
+
+
+def test_a_pipe_cannot_make_the_reader_hold_any_amount(parts):
+    class Endless(MemoryInput):
+        def __init__(self, data):
+            super().__init__(data, mapped=False, chunk_bytes=4 << 20)
+            self.given = 0
+
+        def read(self, size_bytes):
+            piece = super().read(size_bytes) or bytes(4 << 20)
+            self.given += len(piece)
+            assert self.given < 40 << 20, "read on and on"
+            return piece
+
+    raw = parts(devices=full(body=b"\xff\xff\xff\xff"), end=b"").join()
+    with pytest.raises(StreamError, match="less than 16777216 bytes"):
+        list(StreamReader(Endless(raw), lambda *_: SIZED))
+    raw = parts(configuration=b"\x07\xff\xff\xff\xff", start=b"", blocks=b"").join()
+    with pytest.raises(StreamError, match="less than 65536 bytes"):
+        list(StreamReader(Endless(raw)))
+    raw = parts(description=b"\x06\xff\xff\xff\xff").join()
+    with pytest.raises(StreamError, match="description of at most"):
+        list(StreamReader(Endless(raw)))
+
+
+def test_a_mapped_state_may_be_large(parts):
+    size = 17 << 20
+    raw = parts(devices=full(body=u32(size) + bytes(size))).join()
+    (device,) = (i for i in read(raw, lambda *_: SIZED) if isinstance(i, DeviceSection))
+    assert len(device.values["data"]) == size
