@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .source import ByteSource
 
 STATE_BYTES_MAX = 16 << 20
-"""Longest device state taken from a pipe in bytes (our limit; a mapped source has none but its end)."""
+"""Longest device state taken from a pipe in bytes (our limit; none for a mapped source)."""
 CONFIGURATION_BYTES_MAX = 64 << 10
 """Longest configuration section taken in bytes (our limit)."""
 
