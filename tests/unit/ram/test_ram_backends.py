@@ -102,7 +102,9 @@ def test_touching_is_known_without_touching(share):
         assert backend.data_extents().tolist() == []
         backend.array()[4096 * 77] = 1
         assert backend.data_extents().tolist() == [[4096 * 77, 4096 * 78]]
-        backend.discard(4096 * 77, 4096 * 78)
+        backend.array()[0] = 1
+        assert backend.data_extents(0, 8192).tolist() == [[0, 4096]]
+        backend.discard(0, 4096 * 78)
         assert backend.pristine
 
 
@@ -235,6 +237,7 @@ def _short(path):
         (lambda path: path.touch(), True),
         (lambda path: path.mkdir(), True),
         (os.mkfifo, False),
+        (os.mkfifo, True),
         (lambda path: path.symlink_to(path.parent / "nowhere"), False),
         (lambda path: path.symlink_to(path), False),
     ],
@@ -245,6 +248,7 @@ def _short(path):
         "empty-readonly",
         "directory-readonly",
         "fifo",
+        "fifo-readonly",
         "dangling",
         "loop",
     ],
@@ -338,6 +342,22 @@ def test_many_extents_are_summed_up(monkeypatch, tmp_path):
     with MemfdBackend("r", MIB) as backend:
         backend.array()[[0, 5 * 4096, 10 * 4096, 20 * 4096]] = 1
         assert backend.data_extents().tolist() == [[0, 4096], [5 * 4096, MIB]]
+
+
+def test_a_walk_in_windows_asks_once_an_extent(monkeypatch):
+    asked = []
+    lseek = os.lseek
+
+    def counting(*args):
+        asked.append(args)
+        return lseek(*args)
+
+    with MemfdBackend("r", MIB) as backend:
+        backend.array()[:] = 1
+        monkeypatch.setattr("migsim.ram.extents.os.lseek", counting)
+        for at in range(0, MIB, 65536):
+            assert backend.data_extents(at, at + 65536).tolist() == [[at, at + 65536]]
+    assert len(asked) == 2
 
 
 def test_a_file_system_that_cannot_tell_or_punch(monkeypatch):

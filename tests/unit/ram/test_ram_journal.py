@@ -105,6 +105,15 @@ def test_zero_over_zero_leaves_holes_alone():
         assert not block.view().any()
 
 
+def test_zero_over_holes_of_used_memory_leaves_them_alone():
+    with MemfdBackend("r", 64 * PAGE) as backend:
+        block = RAMBlock("r", backend)
+        block.view()[9] = 1
+        RamJournal([block]).zero(block, np.arange(64))
+        assert backend.data_extents().tolist() == [[9 * PAGE, 10 * PAGE]]
+        assert not block.view()[9].any()
+
+
 def test_rollback_keeps_a_file_sparse(tmp_path):
     with FileBackend("r", 1 << 30, tmp_path / "r", share=True) as backend:
         block = RAMBlock("r", backend)
