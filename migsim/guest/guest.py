@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from migsim.clock import PS_PER_S
 from migsim.errors import ConfigError, StateError
-
-from .workload import PS_PER_S
 
 if TYPE_CHECKING:
     from migsim.ram.block import RAMBlock
@@ -60,10 +59,25 @@ class Guest:
         span = seconds * share
         if not 0 <= span < float("inf"):
             raise ConfigError("guest", f"it cannot run for {seconds} s at a share of {share}")
+        return self._run(int(span * _UNITS_PER_S))
+
+    def run_ps(self, span_ps: int, percent: int = 100) -> int:
+        """Let the guest run for ``span_ps`` whole picoseconds; otherwise as `run`, and exact.
+
+        ``percent`` is its share of its processors' time, 0 to 100.
+
+        Raises:
+            ConfigError: a negative time, or no percentage.
+        """
+        if span_ps < 0 or not 0 <= percent <= 100:
+            raise ConfigError("guest", f"it cannot run for {span_ps} ps at {percent} %")
+        return self._run((span_ps * percent << _FRACTION_BITS) // 100)
+
+    def _run(self, units: int) -> int:
         workload, block = self.workload, self.block
         if workload.asleep:
             return 0
-        self._time += int(span * _UNITS_PER_S)
+        self._time += units
         count = workload.due(self.time_ps) - workload.position
         if count <= 0 or block is None:
             return 0
@@ -102,6 +116,15 @@ class Guest:
             raise StateError("wakeup", "running", ("suspended",))
         self.workload.wakeup()
         self._time = 0
+
+    def reset(self) -> None:
+        """Boot the guest anew, as a reset of the machine does; its memory stays as it is."""
+        self.workload.wakeup()
+        self._time = 0
+
+    def stay_asleep(self) -> None:
+        """Told after a load that the guest is suspended; one that does that itself sleeps on."""
+        self.workload.stay_asleep()
 
     def take_serial(self) -> bytes:
         """Return what the guest has printed on its serial port since the last call."""

@@ -61,6 +61,11 @@ class PageCounter(ConstantRate):
         self._asleep = False
         self._position = 0
 
+    def stay_asleep(self) -> None:
+        """Sleep on, if this is where it falls asleep; elsewhere somebody else suspended it."""
+        if self.suspends and self._position == (PASSES_PER_B + 1) * self.pages:
+            self._asleep = self._slept = True
+
     def take(self, count: int) -> NDArray[np.int64]:
         """Return the page numbers of the next ``count`` writes; it never sleeps this way."""
         start = self._position % self.pages

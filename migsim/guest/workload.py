@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from migsim.clock import PS_PER_S
 from migsim.errors import ConfigError
 from migsim.ram.backends import PhantomBackend
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from migsim.ram.block import RAMBlock
 
-PS_PER_S = 10**12
-"""Picoseconds in a second: the unit of guest time."""
 _WRITES_AT_ONCE = 1 << 20
 
 
@@ -84,6 +83,13 @@ class Workload(ABC):
     def wakeup(self) -> None:
         """Boot again after sleeping."""
         self.seek(0)
+
+    def stay_asleep(self) -> None:
+        """Told after a load, at the position it was saved at, that the guest is suspended.
+
+        Only a workload that puts itself to sleep has anything to do.
+        """
+        return
 
     def take_serial(self) -> bytes:
         """Return what the guest has printed since the last call."""

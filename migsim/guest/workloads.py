@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from migsim.clock import PS_PER_S
 from migsim.errors import ConfigError
 from migsim.rng import stream
 
 from .page_counter import PageCounter
-from .workload import PS_PER_S, ConstantRate, Workload, write_stamped_range
+from .workload import ConstantRate, Workload, write_stamped_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

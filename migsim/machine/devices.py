@@ -6,7 +6,7 @@ in the order of their creation, and ``globalstate`` the last (spec stream.md sec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..blockers.registry import Blocker, BlockerRegistry, UnmigratableDevice
@@ -17,7 +17,7 @@ from ..vmstate.common import GLOBALSTATE, TIMER, globalstate_values, timer_value
 
 if TYPE_CHECKING:
     from ..guest.guest import Guest
-    from ..qapi.enums import RunState
+    from ..vmstate.fields import Value, Values
 
 TIMER_SECTION_ID = 0
 FIRST_DEVICE_SECTION_ID = 3
@@ -25,26 +25,45 @@ FIRST_DEVICE_SECTION_ID = 3
 _Handle = Blocker | UnmigratableDevice
 
 
-def timer_device(guest: Guest) -> Device:
-    """Return the ``timer`` section: the guest's clock, by which a synthetic guest goes on.
+class TimerDevice(Device):
+    """The ``timer`` section: the guest's clock, by which a synthetic guest goes on.
 
     The clock is guest time in nanoseconds; the tick counter holds the same time in picoseconds,
     so that nothing is lost between two migsim machines.  A stream of a real QEMU has other ticks,
     and then the clock decides.
     """
 
-    def pre_save(device: Device) -> None:
-        time_ps = guest.time_ps
-        device.values = timer_values(clock_ns=time_ps // 1000, ticks=time_ps)
+    __slots__ = ("_guest_before", "guest")
 
-    def post_load(device: Device) -> None:
-        clock, ticks = device.values.get("cpu_clock_offset"), device.values["cpu_ticks_offset"]
-        assert isinstance(ticks, int)
-        clock_ns = clock if isinstance(clock, int) else 0
-        time_ps = ticks if ticks // 1000 == clock_ns else max(clock_ns, 0) * 1000
-        guest.resume_at(time_ps)
+    def __init__(self, guest: Guest) -> None:
+        super().__init__("timer", TIMER, timer_values(), pre_save=_fetch, post_load=_apply)
+        self.guest = guest
+        self._guest_before = guest.get_state()
 
-    return Device("timer", TIMER, timer_values(), pre_save=pre_save, post_load=post_load)
+    def snapshot(self) -> Values:
+        """Return the values, and remember where the guest stands now."""
+        self._guest_before = self.guest.get_state()
+        return super().snapshot()
+
+    def restore(self, snapshot: Mapping[str, Value]) -> None:
+        """Put values and guest back to where they stood at ``snapshot``."""
+        super().restore(snapshot)
+        self.guest.set_state(self._guest_before)
+
+
+def _fetch(device: Device) -> None:
+    assert isinstance(device, TimerDevice)
+    time_ps = device.guest.time_ps
+    device.values = timer_values(clock_ns=time_ps // 1000, ticks=time_ps)
+
+
+def _apply(device: Device) -> None:
+    assert isinstance(device, TimerDevice)
+    clock, ticks = device.values.get("cpu_clock_offset"), device.values["cpu_ticks_offset"]
+    assert isinstance(ticks, int)
+    clock_ns = clock if isinstance(clock, int) else 0
+    time_ps = ticks if ticks // 1000 == clock_ns else max(clock_ns, 0) * 1000
+    device.guest.resume_at(time_ps)
 
 
 class DeviceTree:
@@ -52,7 +71,7 @@ class DeviceTree:
 
     def __init__(self, guest: Guest, devices: Iterable[Device], blockers: BlockerRegistry) -> None:
         self._blockers = blockers
-        self._timer = timer_device(guest)
+        self._timer = TimerDevice(guest)
         self._by_section: dict[tuple[str, int], Device] = {("timer", 0): self._timer}
         self._ids: dict[Device, int] = {self._timer: TIMER_SECTION_ID}
         self._handles: dict[Device, list[_Handle]] = {}
@@ -103,7 +122,7 @@ class DeviceTree:
         return iter(self._handles)
 
     def save(
-        self, stored: RunState, *, was_suspended: bool, store_global_state: bool
+        self, stored_state: str, *, was_suspended: bool, store_global_state: bool
     ) -> list[SavedSection]:
         """Return the sections of all devices in stream order, ``globalstate`` last.
 
@@ -115,7 +134,7 @@ class DeviceTree:
             *save_order(device for device in self._handles if device.migratable),
         ]
         if store_global_state:
-            values = globalstate_values(stored.value, was_suspended)
+            values = globalstate_values(stored_state, was_suspended)
             devices.append(Device(GLOBALSTATE.name, GLOBALSTATE, values))
         return [self._save(device) for device in devices]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from ..clock import picoseconds
 from ..errors import StateError
 from ..migration.convergence import SLICE_S
 from ..migration.work import Work
@@ -36,8 +37,15 @@ class Steppable(Protocol):
         """Do the next piece of engine work."""
         ...
 
-    def run_guest(self, seconds: float) -> None:
-        """Let the guest run for ``seconds``, if its run state lets it."""
+    def run_guest(self, span_ps: int) -> int | None:
+        """Let the guest run for ``span_ps`` picoseconds, if its run state lets it.
+
+        Returns after how many of them it put itself to sleep, or None if it did not.
+        """
+        ...
+
+    def guest_slept(self) -> None:
+        """Told, at the moment that `run_guest` returned, to suspend the guest."""
         ...
 
 
@@ -45,43 +53,46 @@ class VirtualDriver:
     """Deterministic time: same machine, same seed, same calls, same events and bytes.
 
     ``advance(a)`` then ``advance(b)`` is the same as ``advance(a + b)``: a step whose time is not
-    over yet stays under way.
+    over yet stays under way, and all sums of time are sums of whole picoseconds.
     """
 
     def __init__(self, machine: Steppable, clock: VirtualClock, timing: HostTiming) -> None:
         self._machine = machine
         self.clock = clock
         self.timing = timing
-        self._busy_until = clock.now
+        self._busy_until_ps = clock.now_ps
         self._slice_pages = timing.pages_in(SLICE_S)
 
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` of virtual time pass."""
         if seconds < 0:
             raise ValueError("time does not run backwards")
-        deadline = self.clock.now + seconds
-        while self.clock.now < deadline:
-            if not self._turn(deadline):
-                self._pass_to(deadline)
+        deadline_ps = self.clock.now_ps + picoseconds(seconds)
+        while self.clock.now_ps < deadline_ps:
+            if not self._turn(deadline_ps):
+                self._pass_to(deadline_ps)
 
     def run_until(self, done: Callable[[], bool], limit_s: float) -> None:
         """Let time pass until ``done()``, checked after every step.
 
         Raises:
-            StateError: it was not done within ``limit_s`` seconds of virtual time, or nothing is
-                left that could bring it about.
+            StateError: it was not done within ``limit_s`` seconds of virtual time, or no engine
+                is left that could bring it about without a command.
         """
-        deadline = self.clock.now + limit_s
+        deadline_ps = self.clock.now_ps + picoseconds(limit_s)
         while not done():
-            if self.clock.now >= deadline or not self._machine.busy:
+            if self.clock.now_ps >= deadline_ps or not self._machine.busy:
                 raise StateError("run_until", "unfinished", hint=f"not done after {limit_s} s")
-            if not self._turn(deadline):
-                self._pass_to(deadline)
+            if not self._turn(deadline_ps):
+                raise StateError("run_until", "waiting", hint="the migration waits for a command")
 
-    def _turn(self, deadline: float) -> bool:
+    def catch_up(self) -> None:
+        """Do nothing: virtual time does not pass between calls."""
+
+    def _turn(self, deadline_ps: int) -> bool:
         """Go on to the end of the step under way, or do the next one; False if there is none."""
-        if self._busy_until > self.clock.now:
-            self._pass_to(min(self._busy_until, deadline))
+        if self._busy_until_ps > self.clock.now_ps:
+            self._pass_to(min(self._busy_until_ps, deadline_ps))
             return True
         if not self._machine.busy:
             return False
@@ -90,16 +101,20 @@ class VirtualDriver:
         if work.idle:
             return False
         if work.wake_at is not None:
-            self._busy_until = max(now, work.wake_at)
+            self._busy_until_ps = max(picoseconds(work.wake_at), self.clock.now_ps + 1)
         else:
-            self._busy_until = now + self.timing.seconds(work)
+            self._busy_until_ps = self.clock.now_ps + picoseconds(self.timing.seconds(work))
         return True
 
-    def _pass_to(self, moment: float) -> None:
-        before = self.clock.now
-        if moment > before:
-            self._machine.run_guest(moment - before)
-            self.clock.set(moment)
+    def _pass_to(self, moment_ps: int) -> None:
+        before_ps = self.clock.now_ps
+        if moment_ps <= before_ps:
+            return
+        slept_ps = self._machine.run_guest(moment_ps - before_ps)
+        if slept_ps is not None:
+            self.clock.set_ps(before_ps + slept_ps)
+            self._machine.guest_slept()
+        self.clock.set_ps(moment_ps)
 
 
 class WallDriver:
@@ -126,9 +141,18 @@ class WallDriver:
         if not done():
             raise StateError("run_until", "unfinished", hint=f"not done after {limit_s} s")
 
+    def catch_up(self) -> None:
+        """Let the guest run up to the present; needed before its run state changes."""
+        now = self.clock.now
+        if now > self._guest_until:
+            slept_ps = self._machine.run_guest(picoseconds(now - self._guest_until))
+            self._guest_until = now
+            if slept_ps is not None:
+                self._machine.guest_slept()
+
     def _loop(self, over: Callable[[], bool], deadline: float) -> None:
         while True:
-            self._let_guest_catch_up()
+            self.catch_up()
             if over():
                 return
             work = Work(idle=True)
@@ -138,9 +162,3 @@ class WallDriver:
                 self.clock.sleep(min(WALL_TICK_S, deadline - self.clock.now))
             elif work.wake_at is not None:
                 self.clock.sleep(min(work.wake_at, deadline) - self.clock.now)
-
-    def _let_guest_catch_up(self) -> None:
-        now = self.clock.now
-        if now > self._guest_until:
-            self._machine.run_guest(now - self._guest_until)
-            self._guest_until = now

@@ -13,14 +13,14 @@ from ..errors import AbortError, ChannelError, StateError
 from ..guest.guest import Guest
 from ..guest.workloads import Idle
 from ..migration.incoming import MigrationIncoming
-from ..migration.modes import policy_for
+from ..migration.modes import POLICIES, policy_for
 from ..migration.notifiers import NotifierLists
 from ..migration.report import query_migrate
 from ..migration.source import MigrationSource
 from ..qapi.capability_rules import CapabilityContext
 from ..qapi.enums import Capability, MigrationStatus, RunState
 from ..qapi.migrate_rules import End, MigrateRequest, Transport, check_compatible, check_transport
-from ..qapi.properties import MigrationProperties
+from ..qapi.properties import MigrationProperties, compat_properties
 from ..ram.backends import BackendKind
 from ..ram.block import RAMBlock, RAMList
 from .addresses import Origin, Target
@@ -77,7 +77,8 @@ class Machine:
         self.events: list[Event] = []
         self.clock = VirtualClock() if clock is None else clock
         self.ram = _build_ram(config, kind.ram_id)
-        properties = MigrationProperties.from_globals(config.globals, config.release)
+        compat = compat_properties(kind.version, config.release) if kind.version else ()
+        properties = MigrationProperties.from_globals((*compat, *config.globals), config.release)
         self.parameters = properties.parameters
         self.capabilities = properties.capabilities
         self.switches = properties.switches
@@ -89,7 +90,7 @@ class Machine:
             release=config.release,
         )
         self.blockers = BlockerRegistry(config.only_migratable, self._refuses_blockers)
-        self.notifiers = NotifierLists()
+        self.notifiers = NotifierLists(per_mode=config.release.has("9.0"))
         self.guest = Guest(config.workload or Idle(), _main_block(self.ram, config, kind.ram_id))
         self.source = MigrationSource(self)
         self.incoming = MigrationIncoming(self)
@@ -99,7 +100,6 @@ class Machine:
             if isinstance(self.clock, VirtualClock)
             else WallDriver(self, self.clock)
         )
-        self._incoming_started = False
         if config.incoming not in (None, "defer"):
             self._start_incoming(Origin.of(config.incoming), exit_on_error=True)
         elif config.incoming is None and not config.start_stopped:
@@ -139,13 +139,23 @@ class Machine:
             self._exit(ProcessExit(None, str(error), error.signal))
             raise
 
-    def run_guest(self, seconds: float) -> None:
-        """Let the guest run for ``seconds`` if its run state lets it; for drivers."""
+    def run_guest(self, span_ps: int) -> int | None:
+        """Let the guest run for ``span_ps`` picoseconds if its run state lets it; for drivers.
+
+        Returns after how many of them it put itself to sleep, or None if it did not.
+        """
         if self.run.state is not RunState.RUNNING:
-            return
-        self.guest.run(seconds, 1.0 - self.source.throttle_percentage / 100)
-        if self.guest.asleep:
-            self.run.guest_suspends()
+            return None
+        percent = 100 - self.source.throttle_percentage
+        begin_ps = self.guest.time_ps
+        self.guest.run_ps(span_ps, percent)
+        if not self.guest.asleep:
+            return None
+        return min(span_ps, -(-(self.guest.time_ps - begin_ps) * 100 // percent))
+
+    def guest_slept(self) -> None:
+        """The guest has put itself to sleep at this moment; for drivers."""
+        self.run.guest_suspends()
 
     # Guest commands.
 
@@ -172,6 +182,7 @@ class Machine:
     def system_reset(self) -> None:
         """Reset the guest."""
         self.run.command_reset()
+        self.guest.reset()
 
     @command
     def system_powerdown(self) -> None:
@@ -185,9 +196,7 @@ class Machine:
         Raises:
             StateError: it is not suspended.
         """
-        self.run.command_wakeup()
-        if self.guest.asleep:
-            self.guest.wakeup()
+        self.wake_guest()
 
     @command
     def suspend(self) -> None:
@@ -279,8 +288,9 @@ class Machine:
                 hint = "start the machine with incoming 'defer'"
                 raise StateError("migrate-incoming", self.run.state.value, ["inmigrate"], hint)
             raise StateError("migrate-incoming", "started", hint="the URI was given at start")
+        source = Origin.of(origin)
         self._check_may_load()
-        self._start_incoming(Origin.of(origin), exit_on_error=exit_on_error)
+        self._start_incoming(source, exit_on_error=exit_on_error)
 
     @command
     def migrate_cancel(self) -> None:
@@ -303,9 +313,7 @@ class Machine:
     @command
     def query_migrate(self) -> dict[str, object]:
         """Return what ``query-migrate`` answers, by member."""
-        policy = policy_for(self.parameters.mode)
-        ignore = Capability.X_IGNORE_SHARED in self.capabilities
-        total = sum(b.used_bytes for b in self.ram if policy.copies(b, ignore_shared=ignore))
+        total = sum(block.used_bytes for block in self.ram if self._copies(block))
         reasons = self.blockers.reasons(self.parameters.mode)
         return query_migrate(self.source, self.incoming, reasons, total, self.clock.now)
 
@@ -353,11 +361,17 @@ class Machine:
 
     # What the engines ask for.
 
+    def wake_guest(self) -> None:
+        """Make a suspended guest run again, or raise `StateError`; for the sending engine too."""
+        self.run.command_wakeup()
+        if self.guest.asleep:
+            self.guest.wakeup()
+
     def emit(self, name: str, data: Mapping[str, object]) -> None:
         """Emit an event under its QMP name; for engines and devices."""
         self.events.append(Event(name, data, self.clock.now))
 
-    def save_sections(self, stored_state: RunState, was_suspended: bool) -> Sequence[SavedSection]:
+    def save_sections(self, stored_state: str, was_suspended: bool) -> Sequence[SavedSection]:
         """Return the state of every device; for the sending engine."""
         store = self.switches.store_global_state
         return self.devices.save(
@@ -367,6 +381,11 @@ class Machine:
     def find_device(self, name: str, instance_id: int) -> Device | None:
         """Return the device of that section, or None; for the loader."""
         return self.devices.find(name, instance_id)
+
+    def guest_arrived(self) -> None:
+        """Let a guest that arrived suspended sleep on; for the receiving engine."""
+        if self.run.was_suspended:
+            self.guest.stay_asleep()
 
     def load_failed(self, *, exit_on_error: bool) -> None:
         """End the process if a failed load is to do that; for the receiving engine."""
@@ -384,11 +403,22 @@ class Machine:
             raise StateError("migrate", self.run.state.value, hint=hint)
 
     def _check_may_load(self) -> None:
-        if self.incoming.status.value is MigrationStatus.FAILED and not self.strict:
-            self.incoming.give_up()
-            self._incoming_started = False
-        if self._incoming_started or self.incoming.status.value is not MigrationStatus.NONE:
+        if self._incoming_started:
             raise StateError("migrate-incoming", self.incoming.status.value.value, ["none"])
+
+    @property
+    def _incoming_started(self) -> bool:
+        """Whether there has been a load that allows no other; in QEMU a failed one does not."""
+        failed = self.incoming.status.value is MigrationStatus.FAILED and not self.strict
+        return not failed and self.incoming.status.value is not MigrationStatus.NONE
+
+    def _copies(self, block: RAMBlock) -> bool:
+        """Whether a migration with the mode and capabilities of this moment copies ``block``."""
+        mode = self.parameters.mode
+        if mode not in POLICIES:
+            return False  # the new process gets the memory itself
+        ignore = Capability.X_IGNORE_SHARED in self.capabilities
+        return POLICIES[mode].copies(block, ignore_shared=ignore)
 
     def _start_incoming(self, origin: Origin, *, exit_on_error: bool) -> None:
         check_transport(self._request(End.TARGET, origin.transport))
@@ -401,7 +431,6 @@ class Machine:
             if not self.strict:
                 self.incoming.give_up()
             raise
-        self._incoming_started = True
         self.incoming.connect(channel, exit_on_error=exit_on_error)
 
     def _request(self, end: End, transport: Transport) -> MigrateRequest:

@@ -25,8 +25,15 @@ class ProcessExit:
     signal: str | None = None
 
 
+class _Driver(Protocol):
+    def catch_up(self) -> None: ...
+
+
 class _Mortal(Protocol):
     exited: ProcessExit | None
+
+    @property
+    def driver(self) -> _Driver: ...
 
 
 P = ParamSpec("P")
@@ -35,13 +42,17 @@ S = TypeVar("S", bound=_Mortal)
 
 
 def command(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Make ``method`` a command: refused with `StateError` once the process has ended."""
+    """Make ``method`` a command: refused with `StateError` once the process has ended.
+
+    It sees a guest that has run up to the moment of the command.
+    """
 
     @wraps(method)
     def checked(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.exited is not None:
             hint = f"the process has ended: {self.exited.reason}"
             raise StateError(method.__name__, "exited", hint=hint)
+        self.driver.catch_up()
         return method(self, *args, **kwargs)
 
     return checked

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import AbortError, StateError
 from ..qapi.enums import RunState
-from ..qapi.transitions import LIVE_STATES, check_runstate
+from ..qapi.transitions import check_runstate, live_states
 
 if TYPE_CHECKING:
     from ..qapi.release import Release
@@ -44,8 +44,8 @@ class RunStateMachine:
 
     @property
     def live(self) -> bool:
-        """Whether the guest is running or suspended."""
-        return self.state in LIVE_STATES
+        """Whether the guest is running or suspended; before 9.0 only running counts."""
+        return self.state in live_states(self._release)
 
     def set(self, new: RunState) -> None:
         """Change the state; setting the current one again does nothing.

@@ -16,6 +16,7 @@ class MachineType:
         name: concrete name, as stored in the configuration section of a stream.
         alias: the short name that ``-machine`` also takes, or None.
         ram_id: name of the RAM block when no memory backend is given.
+        version: release whose behaviour the machine keeps, or None for one without versions.
         wakeup: whether ``system_wakeup`` can work: the board has a way to suspend and wake.
     """
 
@@ -23,6 +24,7 @@ class MachineType:
     alias: str | None
     ram_id: str
     wakeup: bool
+    version: Release | None = None
 
 
 _VERSIONED = (
@@ -49,10 +51,10 @@ def machine_type(name: str, release: Release = Release.DEFAULT) -> MachineType:
             return plain
     for family, alias, ram_id, wakeup in _VERSIONED:
         if name == alias:
-            return MachineType(f"{family}-{release}", alias, ram_id, wakeup)
+            return MachineType(f"{family}-{release}", alias, ram_id, wakeup, release)
         if name.startswith(f"{family}-"):
             version = Release.parse(name.removeprefix(f"{family}-"))
             if version <= release:
-                return MachineType(name, None, ram_id, wakeup)
+                return MachineType(name, None, ram_id, wakeup, version)
     known = ", ".join(plain.name for plain in _PLAIN) + ", pc, q35 or a version of these"
     raise ConfigError(f"machine {name}", f"not a machine type of release {release}: take {known}")

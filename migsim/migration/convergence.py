@@ -12,8 +12,8 @@ WINDOW_S = 0.1
 """Length of a rate-limit window in seconds; ``max-bandwidth`` is cut into tenths."""
 SLICE_S = 0.05
 """Longest time one iteration sends pages for, in seconds."""
-SYNC_PERIOD_S = 1.0
-"""A dirty rate is computed from syncs that are more than this many seconds apart."""
+SYNC_PERIOD_MS = 1000
+"""A dirty rate is computed from syncs that are more than this many milliseconds apart."""
 MEANINGFUL_WINDOW_BYTES = 10_000
 """A window that moved no more than this says nothing about the expected downtime."""
 
@@ -50,8 +50,11 @@ class Convergence:
         self.window_pages = 0
 
     def budget_bytes(self, max_bandwidth: int) -> int | None:
-        """Bytes of one window under ``max_bandwidth`` (bytes/s), or None for no limit."""
-        return max_bandwidth // 10 if max_bandwidth else None
+        """Bytes of one window under ``max_bandwidth`` (bytes/s), or None for no limit.
+
+        A bandwidth below 10 is cut to 0 a window, and 0 means no limit (seen on QEMU 10.0.2).
+        """
+        return max_bandwidth // 10 or None
 
     def exceeded(self, transferred: int, max_bandwidth: int) -> bool:
         """Whether this window's budget is used up; equal to the budget is not."""
@@ -60,7 +63,7 @@ class Convergence:
 
     def window_over(self, now: float) -> bool:
         """Whether 100 ms have passed since the window was opened."""
-        return _elapsed_ms(self.window_start_s, now) >= 100
+        return now >= self.wake_at or elapsed_ms(self.window_start_s, now) >= 100
 
     @property
     def wake_at(self) -> float:
@@ -83,14 +86,14 @@ class Convergence:
         ``switchover_bandwidth`` is ``avail-switchover-bandwidth`` in bytes/s, 0 for the measured
         one; ``dirty_pages_rate`` is in pages/s.
         """
-        elapsed_ms = _elapsed_ms(self.window_start_s, now)
+        span_ms = elapsed_ms(self.window_start_s, now)
         moved = transferred - self.window_bytes
-        bandwidth = moved / elapsed_ms
+        bandwidth = moved / span_ms
         usable = switchover_bandwidth // 1000 if switchover_bandwidth else bandwidth
         self.downtime_limit_ms = downtime_limit_ms
         self.threshold_bytes = int(usable * downtime_limit_ms)
-        self.mbps = 8.0 * moved / (elapsed_ms / 1000) / 1e6
-        self.pages_per_second = int((pages_sent - self.window_pages) / (elapsed_ms / 1000))
+        self.mbps = 8.0 * moved / (span_ms / 1000) / 1e6
+        self.pages_per_second = int((pages_sent - self.window_pages) / (span_ms / 1000))
         if dirty_pages_rate and moved > MEANINGFUL_WINDOW_BYTES and usable:
             self.expected_downtime_ms = int(dirty_bytes_last_sync / usable)
         self.rate_base_bytes = self.window_bytes = transferred
@@ -98,9 +101,10 @@ class Convergence:
         self.window_pages = pages_sent
 
 
-def _elapsed_ms(start_s: float, now: float) -> int:
+def elapsed_ms(start_s: float, now: float) -> int:
     """Whole milliseconds from ``start_s`` to ``now``, as QEMU's millisecond clock counts them.
 
-    A nanosecond of slack keeps 0.1 s after 0.3 s from being 99 ms in floating point.
+    A microsecond of slack keeps 0.1 s after 0.3 s from being 99 ms in floating point, for the first
+    decades of a clock.
     """
-    return int((now - start_s) * 1000 + 1e-6)
+    return int((now - start_s) * 1000 + 1e-3)

@@ -128,8 +128,12 @@ class MachineView(Protocol):
         """Whether the stream ends without its description."""
         ...
 
-    def save_sections(self, stored_state: RunState, was_suspended: bool) -> Sequence[SavedSection]:
-        """Return the state of every device, ``globalstate`` last.
+    def wake_guest(self) -> None:
+        """Make a suspended guest run again."""
+        ...
+
+    def save_sections(self, stored_state: str, was_suspended: bool) -> Sequence[SavedSection]:
+        """Return the state of every device, ``globalstate`` with ``stored_state`` last.
 
         Raises:
             DeviceError: a device refused.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import AbortError, MigsimError
 from ..qapi.enums import Capability, MigrationStatus, RunState
-from ..qapi.transitions import LIVE_STATES
+from ..qapi.transitions import live_states
 from .loader import Loaded, LoaderView, load_stream
 from .status import StatusVariable
 from .work import Phase, Work
@@ -24,12 +24,13 @@ from .work import Phase, Work
 if TYPE_CHECKING:
     from ..channel.base import InputChannel
 
-_ABORTING_STATES = frozenset({RunState.SAVE_VM, RunState.DEBUG})
-"""Stored run states that a waiting QEMU 10.0 cannot enter: it aborts (spec interop.md 2.3)."""
-
 
 class IncomingView(LoaderView, Protocol):
     """The machine, as the receiving engine sees it."""
+
+    def guest_arrived(self) -> None:
+        """Told when RAM and devices are loaded, before the guest is started."""
+        ...
 
     def load_failed(self, *, exit_on_error: bool) -> None:
         """Told when a load has failed; a QEMU process ends unless it was asked not to."""
@@ -67,6 +68,7 @@ class MigrationIncoming:
         )
         self.error: MigsimError | None = None
         self._run: _Run | None = None
+        self._before: tuple[MigrationStatus, MigsimError | None] = (MigrationStatus.NONE, None)
 
     @property
     def running(self) -> bool:
@@ -74,13 +76,19 @@ class MigrationIncoming:
         return self._run is not None
 
     def prepare(self) -> None:
-        """Pass from none to setup: the address was understood, nothing is open yet."""
+        """Pass to setup: the address was understood, nothing is open yet.
+
+        What an earlier attempt left behind is forgotten.
+        """
+        self._before = (self.status.value, self.error)
         self.error = None
+        self.status.reset()
         self.status.move(MigrationStatus.NONE, MigrationStatus.SETUP)
 
     def give_up(self) -> None:
-        """Forget an attempt whose source could not be opened, so that another can follow."""
-        self.status.reset()
+        """Take `prepare` back: the source could not be opened; another attempt can follow."""
+        status, self.error = self._before
+        self.status.reset(status)
 
     def connect(self, channel: InputChannel, *, exit_on_error: bool) -> None:
         """Take the open channel; loading begins with the next step."""
@@ -136,11 +144,10 @@ class MigrationIncoming:
         """Enter the stored state; a live guest starts, or stays paused without autostart."""
         control = self._vm.run
         state = loaded.runstate
-        if state in _ABORTING_STATES:
-            hint = "a loading QEMU cannot enter this run state"
-            raise AbortError("migrate-incoming", state.value, hint)
+        live = live_states(self._vm.release)
         control.was_suspended = loaded.was_suspended or state is RunState.SUSPENDED
-        if state not in LIVE_STATES:
+        self._vm.guest_arrived()
+        if state not in live:
             control.set(state)
         elif control.autostart:
             control.start()

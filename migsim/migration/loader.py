@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import AbortError, IncompatibleError
 from ..qapi.enums import Capability, RunState
+from ..qapi.transitions import runstate_allows
 from ..ram.journal import RamJournal
 from ..stream.items import Configuration, DeviceSection, Item, PageBatch, RamBlocks
 from ..stream.reader import StreamReader
 from ..stream.wire import SECTION_NUMBERS
+from ..units import PAGE_SIZE
 from ..vmstate.common import GLOBALSTATE, read_globalstate
 from .environment import MachineView
 
@@ -58,6 +60,7 @@ class _Findings:
     runstate: RunState = RunState.RUNNING
     was_suspended: bool = False
     end: int = 0
+    pages: dict[str, int] = field(default_factory=dict)
     sections: list[tuple[Device, DeviceSection]] = field(default_factory=list)
 
 
@@ -121,8 +124,11 @@ class _Loader:
                     self._check_configuration(item)
                 case RamBlocks():
                     self._check_blocks(item)
+                    found.pages = {info.name: info.used_bytes // PAGE_SIZE for info in item.blocks}
+                    if journal is not None:
+                        self._resize(item)
                 case PageBatch():
-                    block = self._check_pages(item)
+                    block = self._check_pages(item, found)
                     if journal is not None:
                         _apply(journal, block, item)
                 case DeviceSection():
@@ -161,7 +167,7 @@ class _Loader:
                 raise IncompatibleError(
                     item.offset, "ram", f"RAM blocks of this machine: {names}", info.name
                 )
-            fits = info.used_bytes <= block.max_bytes if block.resizable else False
+            fits = block.resizable and 0 < info.used_bytes <= block.max_bytes
             if info.used_bytes != block.used_bytes and not fits:
                 raise IncompatibleError(
                     item.offset,
@@ -177,7 +183,11 @@ class _Loader:
                     f"{info.address:#x}",
                 )
 
-    def _check_pages(self, item: PageBatch) -> RAMBlock:
+    def _resize(self, item: RamBlocks) -> None:
+        for info in item.blocks:
+            self._vm.ram[info.name].resize(info.used_bytes)
+
+    def _check_pages(self, item: PageBatch, found: _Findings) -> RAMBlock:
         block = self._vm.ram.get(item.block)
         if block is None or not block.migratable:
             raise IncompatibleError(item.offset, "ram", "a RAM block of this machine", item.block)
@@ -185,11 +195,12 @@ class _Loader:
             raise IncompatibleError(
                 item.offset, "ram", f"no pages of {item.block}, which is shared", "a page"
             )
-        if item.pfns.size and int(item.pfns.max()) >= block.pages:
+        pages = found.pages.get(block.name, block.pages)
+        if item.pfns.size and int(item.pfns.max()) >= pages:
             raise IncompatibleError(
                 item.offset,
                 "ram",
-                f"pages below {block.pages} in block {item.block}",
+                f"pages below {pages} in block {item.block}",
                 f"page {int(item.pfns.max())}",
             )
         return block
@@ -216,7 +227,7 @@ class _Loader:
             raise IncompatibleError(
                 item.offset, GLOBALSTATE.name, "the name of a run state", repr(name)
             ) from None
-        if found.runstate in (RunState.SAVE_VM, RunState.DEBUG):
+        if not runstate_allows(RunState.INMIGRATE, found.runstate, self._vm.release):
             if self._vm.strict:
                 hint = "a loading QEMU cannot enter this run state"
                 raise AbortError("migrate-incoming", name, hint)

@@ -44,21 +44,30 @@ Notifier = Callable[[Notice], str | None]
 """Returns None, or at SETUP the reason for a veto."""
 
 
-class NotifierLists:
-    """One list of notifiers per mode, called in the order in which they were added."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    notifier: Notifier
+    modes: frozenset[MigMode]
 
-    def __init__(self) -> None:
-        self._lists: dict[MigMode, list[tuple[str, Notifier]]] = {mode: [] for mode in MigMode}
+
+class NotifierLists:
+    """One list of notifiers per mode, called in the order in which they were added.
+
+    With ``per_mode`` False it is as before 9.0: one list for all modes, and nobody may veto.
+    """
+
+    def __init__(self, *, per_mode: bool = True) -> None:
+        self._per_mode = per_mode
+        self._entries: list[_Entry] = []
 
     def add(self, name: str, notifier: Notifier, modes: Iterable[MigMode]) -> None:
         """Add ``notifier`` under ``name`` to the lists of ``modes``."""
-        for mode in modes:
-            self._lists[mode].append((name, notifier))
+        self._entries.append(_Entry(name, notifier, frozenset(modes)))
 
     def remove(self, name: str) -> None:
         """Take every notifier called ``name`` off every list; nothing happens if there is none."""
-        for entries in self._lists.values():
-            entries[:] = [entry for entry in entries if entry[0] != name]
+        self._entries = [entry for entry in self._entries if entry.name != name]
 
     def notify(self, notice: Notice) -> None:
         """Tell the list of ``notice.mode``.
@@ -66,10 +75,12 @@ class NotifierLists:
         Raises:
             DeviceError: at SETUP, one notifier vetoed; those after it were not called.
         """
-        for name, notifier in tuple(self._lists[notice.mode]):
-            veto = notifier(notice)
-            if veto is not None and notice.event is NotifyEvent.SETUP:
-                raise DeviceError(name, "setup", veto)
+        for entry in tuple(self._entries):
+            if self._per_mode and notice.mode not in entry.modes:
+                continue
+            veto = entry.notifier(notice)
+            if veto is not None and self._per_mode and notice.event is NotifyEvent.SETUP:
+                raise DeviceError(entry.name, "setup", veto)
 
 
 def vfio_reboot_rule(notice: Notice) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..ram.bitmap import DirtyBitmap
+from ..ram.dirtylog import CLEAR_BITMAP_SHIFT
 from ..stream.ram_records import PAGE_RECORD_BYTES, records_bytes
 from .work import Work
 
@@ -38,10 +39,17 @@ class RamSender:
         total_bytes: RAM that this migration copies, in bytes.
     """
 
-    def __init__(self, blocks: Sequence[RAMBlock], *, detect_zero: bool) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[RAMBlock],
+        *,
+        detect_zero: bool,
+        chunk_shift: int = CLEAR_BITMAP_SHIFT,
+    ) -> None:
         self._blocks = list(blocks)
         self._bitmaps = [DirtyBitmap(block.pages) for block in blocks]
         self._detect_zero = detect_zero
+        self._chunk_shift = chunk_shift
         self._block_index = 0
         self._pfn = 0
         self.dirty_pages = 0
@@ -53,10 +61,15 @@ class RamSender:
         return sum(block.pages for block in self._blocks)
 
     def begin(self) -> None:
-        """Call every page dirty and start the dirty logs."""
+        """Call every page dirty and start the dirty logs.
+
+        A log begins with all pages in it, as the accelerator's does: what is written before the
+        scan first reaches a chunk is not found dirty again (spec lifecycle.md section 6).
+        """
         for block, bitmap in zip(self._blocks, self._bitmaps, strict=True):
             bitmap.set_all()
-            block.log.start()
+            block.log.chunk_shift = self._chunk_shift
+            block.log.start(initially_set=True)
         self.dirty_pages = self.pages
 
     def end(self) -> None:

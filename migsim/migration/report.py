@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..qapi.enums import MigrationStatus
 from ..units import PAGE_SIZE
+from .convergence import elapsed_ms
 
 if TYPE_CHECKING:
     from .incoming import MigrationIncoming
@@ -53,12 +54,14 @@ def query_migrate(
     if source.error is not None:
         info["error-desc"] = str(source.error)
     if status in _UNDER_WAY:
-        info["total-time"] = int((now - run.started_s) * 1000 + 1e-6)
+        info["total-time"] = elapsed_ms(run.started_s, now)
         info["setup-time"] = run.setup_ms
         info["expected-downtime"] = run.convergence.expected_downtime_ms
         if source.throttle_percentage:
             info["cpu-throttle-percentage"] = source.throttle_percentage
-        info["ram"] = _ram(run, ram_total_bytes)
+        info["ram"] = ram = _ram(run, ram_total_bytes)
+        if source.reports_remaining:
+            info["remaining"] = ram["remaining"]
     elif status is MigrationStatus.COMPLETED:
         info["total-time"] = run.total_ms
         info["setup-time"] = run.setup_ms

@@ -14,19 +14,20 @@ The loop, its order and its numbers are those of spec lifecycle.md section 6 (QE
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import AbortError, ChannelError, DeviceError, MigsimError, StateError, TransitionError
 from ..qapi.enums import Capability, MigMode, MigrationStatus, RunState, ZeroPageDetection
-from ..qapi.transitions import IDLE_STATUSES, LIVE_STATES, POSTCOPY_STATUSES, RUNNING_STATUSES
+from ..qapi.transitions import IDLE_STATUSES, POSTCOPY_STATUSES, RUNNING_STATUSES, live_states
 from ..stream.items import BlockInfo
 from ..stream.outfile import OutFile
 from ..stream.wire import EOS_BYTES, CommandKind, SectionType
 from ..stream.writer import StreamWriter
 from ..units import PAGE_SIZE
-from .convergence import Convergence
+from .convergence import Convergence, elapsed_ms
 from .modes import ModePolicy, policy_for
 from .notifiers import Notice, NotifyEvent
 from .ram_sender import RamSender
@@ -45,6 +46,18 @@ DEVICE_STATUS_SINCE = "9.2"
 """The release from which every migration passes through ``device`` (spec lifecycle.md 1)."""
 FAILING_SINCE = "11.0"
 """The release from which a failure is ``failing`` until everything is cleaned up."""
+SUSPENDED_SINCE = "9.0"
+"""The release from which a suspended guest stays suspended; before, switchover woke it up."""
+EARLY_STOP_SINCE = "9.0"
+"""The release from which strict profile finds the early stop by the mode of the moment."""
+LOOP_COUNTS_SINCE = "11.1"
+"""The release from which the loop, not every dirty sync, counts and reports passes.
+
+The sync of setup is pass 1 without an event, the one of switchover is none; and the loop syncs
+before every switchover, however short the migration (event order of 11.1.3).
+"""
+REMAINING_SINCE = "11.1"
+"""The release from which ``query-migrate`` has a member ``remaining`` beside that of ``ram``."""
 
 
 class Stage(enum.Enum):
@@ -122,6 +135,7 @@ class MigrationSource:
         )
         self.error: MigsimError | None = None
         self.run: Run | None = None
+        self._last_stored = ""
         self._stages = {
             Stage.SETUP: self._setup,
             Stage.ACTIVATE: self._activate,
@@ -137,6 +151,11 @@ class MigrationSource:
     def running(self) -> bool:
         """Whether an outgoing migration is under way."""
         return self.status.value in RUNNING_STATUSES
+
+    @property
+    def reports_remaining(self) -> bool:
+        """Whether what remains is also told for the whole machine, not for RAM alone."""
+        return self._vm.release.has(REMAINING_SINCE)
 
     @property
     def throttle_percentage(self) -> int:
@@ -165,11 +184,17 @@ class MigrationSource:
         try:
             self._notify(NotifyEvent.SETUP)
         except DeviceError as veto:
-            channel.close()
             self.fail_early(veto)
+            self._notify(NotifyEvent.FAILED)
+            with contextlib.suppress(ChannelError):
+                channel.close()
             return
         out = OutFile(channel)
-        sender = RamSender(self._copied_blocks(), detect_zero=self._detects_zero_pages())
+        sender = RamSender(
+            self._copied_blocks(),
+            detect_zero=self._detects_zero_pages(),
+            chunk_shift=self._vm.switches.clear_bitmap_shift,
+        )
         run.transfer = Transfer(channel, out, StreamWriter(out), sender)
         if run.policy.stops_first(self._vm.release):
             self._stop_guest(now)
@@ -234,7 +259,7 @@ class MigrationSource:
         stored = [capability.value for capability in vm.capabilities.in_stream]
         to.writer.configuration(vm.machine_name, stored, self._stored_uuid())
         to.sender.begin()
-        work = self._sync(now)
+        work = self._sync(now, first=True)
         to.writer.ram_setup(RAM_SECTION_ID, self._announcements())
         run.stage = Stage.ACTIVATE
         work.bytes_out = to.out.position - before
@@ -243,7 +268,7 @@ class MigrationSource:
 
     def _activate(self, now: float, max_pages: int) -> Work:
         run = self._run()
-        run.setup_ms = _milliseconds(now - run.worker_s)
+        run.setup_ms = elapsed_ms(run.worker_s, now)
         self.status.move(MigrationStatus.SETUP, MigrationStatus.ACTIVE)
         run.stage = Stage.ITERATE
         return self._iterate(now, max_pages)
@@ -258,8 +283,10 @@ class MigrationSource:
             return Work(wake_at=run.convergence.wake_at)
         work = Work()
         if run.dirty_rate.throttle.sync_due(now, run.counters.dirty_sync_count):
-            work = self._sync(now)
-        if self._pending < run.convergence.threshold_bytes:
+            work = self._sync(now, in_loop=False)
+        if self._pending < run.convergence.threshold_bytes or (
+            not self._pending and self._loop_counts
+        ):
             work.synced_pages += self._sync(now).synced_pages
         if not self._pending or self._pending < run.convergence.threshold_bytes:
             stop = self._switchover(now)
@@ -285,10 +312,12 @@ class MigrationSource:
         """Stop the guest and leave the loop, to the end or to pre-switchover."""
         run, vm = self._run(), self._vm
         stopped_first = run.policy.stops_first(vm.release)
-        if vm.strict:
+        if vm.strict and vm.release.has(EARLY_STOP_SINCE):
             # QEMU asks the parameter of this moment, not the mode the migration began with.
             stopped_first = vm.parameters.mode is not MigMode.NORMAL
         if not stopped_first:
+            if vm.run.state is RunState.SUSPENDED and not vm.release.has(SUSPENDED_SINCE):
+                vm.wake_guest()
             self._stop_guest(now)
         if Capability.PAUSE_BEFORE_SWITCHOVER in vm.capabilities:
             self.status.move(MigrationStatus.ACTIVE, MigrationStatus.PRE_SWITCHOVER)
@@ -307,7 +336,7 @@ class MigrationSource:
         if self._vm.switches.send_switchover_start:
             to.writer.command(CommandKind.SWITCHOVER_START)
         to.writer.begin_part(RAM_SECTION_ID, SectionType.END)
-        work = self._sync(now)
+        work = self._sync(now, in_loop=False)
         run.stage = Stage.FINAL_RAM
         sent = self._final_ram(now, max_pages)
         sent.synced_pages = work.synced_pages
@@ -327,8 +356,7 @@ class MigrationSource:
     def _devices(self, _now: float, _max_pages: int) -> Work:
         run, to, vm = self._run(), self._transfer(), self._vm
         before = to.out.position
-        stored = run.old_state or vm.run.state
-        for section in vm.save_sections(stored, run.old_was_suspended):
+        for section in vm.save_sections(self._stored_state, run.old_was_suspended):
             to.writer.opaque_device(
                 section.section_id,
                 section.name,
@@ -346,8 +374,8 @@ class MigrationSource:
         run = self._run()
         self._refuse_one_way_return_path()
         self._transfer().channel.close()
-        run.downtime_ms = _milliseconds(now - (run.stopped_s if run.stopped_s is not None else now))
-        run.total_ms = _milliseconds(now - run.started_s)
+        run.downtime_ms = elapsed_ms(now if run.stopped_s is None else run.stopped_s, now)
+        run.total_ms = elapsed_ms(run.started_s, now)
         sending_ms = run.total_ms - run.setup_ms
         if sending_ms > 0:
             run.final_mbps = 8.0 * run.transferred / sending_ms / 1000
@@ -394,7 +422,7 @@ class MigrationSource:
         old, control = self._run().old_state, self._vm.run
         if old is None:
             return
-        if old in LIVE_STATES:
+        if old in live_states(self._vm.release):
             control.start()
         elif control.state is RunState.FINISH_MIGRATE:
             control.set(old)
@@ -424,13 +452,18 @@ class MigrationSource:
         run, control = self._run(), self._vm.run
         run.stopped_s = now
         run.old_state = control.state
+        self._last_stored = control.state.value
         control.force(RunState.FINISH_MIGRATE)
         run.old_was_suspended = control.was_suspended
 
-    def _sync(self, now: float) -> Work:
-        """Fetch the dirty logs: a new pass begins."""
+    def _sync(self, now: float, *, first: bool = False, in_loop: bool = True) -> Work:
+        """Fetch the dirty logs: a new pass begins.
+
+        ``first`` is the sync of setup; ``in_loop`` is False where the loop did not ask for it.
+        """
         run, to = self._run(), self._transfer()
-        run.counters.dirty_sync_count += 1
+        counted = in_loop or not self._loop_counts
+        run.counters.dirty_sync_count += counted
         new = to.sender.sync()
         run.dirty_rate.observe(
             now,
@@ -440,7 +473,8 @@ class MigrationSource:
             self._vm.parameters,
             auto_converge=Capability.AUTO_CONVERGE in self._vm.capabilities,
         )
-        if Capability.EVENTS in self._vm.capabilities:
+        told = counted and not (first and self._loop_counts)
+        if told and Capability.EVENTS in self._vm.capabilities:
             self._vm.emit("MIGRATION_PASS", {"pass": run.counters.dirty_sync_count})
         return Work(synced_pages=to.sender.pages)
 
@@ -486,6 +520,21 @@ class MigrationSource:
         return self._transfer().sender.dirty_pages * PAGE_SIZE
 
     @property
+    def _loop_counts(self) -> bool:
+        return self._vm.release.has(LOOP_COUNTS_SINCE)
+
+    @property
+    def _stored_state(self) -> str:
+        """Name of the run state that the stream carries.
+
+        QEMU notes it when it stops the guest; if it never does, because the mode was changed in
+        the middle, the stream has that of an earlier migration, or none and cannot be loaded.
+        """
+        if self._vm.strict:
+            return self._last_stored
+        return (self._run().old_state or self._vm.run.state).value
+
+    @property
     def _guest_runs(self) -> bool:
         return self._vm.run.state is RunState.RUNNING
 
@@ -514,8 +563,3 @@ class MigrationSource:
 def may_start(status: MigrationStatus) -> bool:
     """Return whether a new outgoing migration may begin in ``status``."""
     return status in IDLE_STATUSES
-
-
-def _milliseconds(seconds: float) -> int:
-    """Whole milliseconds, with a nanosecond of slack for floating point."""
-    return int(seconds * 1000 + 1e-6)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..units import PAGE_SIZE
-from .convergence import SYNC_PERIOD_S
+from .convergence import SYNC_PERIOD_MS, elapsed_ms
 from .throttle import AutoConverge
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ class DirtyRate:
             self._period_start_s = now
         self._period_dirty += new_pages
         self.bytes_last_sync = dirty_pages * PAGE_SIZE
-        elapsed_s = now - self._period_start_s
-        if elapsed_s <= SYNC_PERIOD_S:
+        span_ms = elapsed_ms(self._period_start_s, now)
+        if span_ms <= SYNC_PERIOD_MS:
             return
         if auto_converge:
             moved = transferred - self._period_bytes
             self.throttle.check(moved, self._period_dirty * PAGE_SIZE, params)
-        self.pages_per_s = self._period_dirty * 1000 // int(elapsed_s * 1000)
+        self.pages_per_s = self._period_dirty * 1000 // span_ms
         self._period_start_s = now
         self._period_dirty = 0
         self._period_bytes = transferred

@@ -44,6 +44,6 @@ class StatusVariable:
         self._on_change(new)
         return True
 
-    def reset(self) -> None:
-        """Forget the past: back to ``none`` without telling anybody, as a new migration does."""
-        self.value = MigrationStatus.NONE
+    def reset(self, value: MigrationStatus = MigrationStatus.NONE) -> None:
+        """Forget the past: go to ``value`` without telling anybody."""
+        self.value = value

@@ -29,8 +29,6 @@ _RAM_LINES_IF_ANY = (
     ("downtime ram", "downtime-bytes", "kbytes", 1024),
     ("postcopy ram", "postcopy-bytes", "kbytes", 1024),
 )
-CLEAR_BITMAP_SHIFT = 18
-"""Pages of a dirty-log chunk as a power of two (spec parameters.md section 2)."""
 
 
 def migrate_lines(vm: Machine) -> Sequence[str]:
@@ -71,10 +69,11 @@ def _globals(vm: Machine) -> list[str]:
         "only-migratable": vm.config.only_migratable,
         "send-configuration": switches.send_configuration,
         "send-section-footer": switches.send_section_footer,
-        "send-switchover-start": switches.send_switchover_start,
     }
+    if vm.release.has("10.0"):
+        values["send-switchover-start"] = switches.send_switchover_start
     lines = ["globals:", *(f"{name}: {'on' if on else 'off'}" for name, on in values.items())]
-    lines.append(f"clear-bitmap-shift: {CLEAR_BITMAP_SHIFT}")
+    lines.append(f"clear-bitmap-shift: {switches.clear_bitmap_shift}")
     return lines
 
 

@@ -145,6 +145,9 @@ class MigrationProperties:
             replace(context or CapabilityContext(), parameters=parameters),
         )
         values: dict[str, Any] = {
+            row.field: False for row in SWITCHES if not release.has(row.since)
+        }
+        values |= {
             fields[name]: _switch(name, text, release) for name, text in pairs if name in fields
         }
         return cls(parameters, capabilities, StreamSwitches(**values))

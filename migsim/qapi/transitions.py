@@ -17,6 +17,11 @@ LIVE_STATES: Final = frozenset({RunState.RUNNING, RunState.SUSPENDED})
 """Run states from which a stop emits STOP and to which a start emits RESUME."""
 
 
+def live_states(release: Release = Release.DEFAULT) -> frozenset[RunState]:
+    """Return the run states that a stop stops; before 9.0 a suspended guest was none of them."""
+    return LIVE_STATES if release.has("9.0") else frozenset({RunState.RUNNING})
+
+
 def _run_states(text: str) -> frozenset[RunState]:
     return frozenset(map(RunState, text.split()))
 

@@ -12,7 +12,8 @@ from .normal import Normal
 if TYPE_CHECKING:
     from ...qapi.enums import MigMode
 
-_POLICIES: dict[MigMode, ModePolicy] = {policy.mode: policy for policy in (Normal(), CprReboot())}
+POLICIES: dict[MigMode, ModePolicy] = {policy.mode: policy for policy in (Normal(), CprReboot())}
+"""The modes that migsim can run."""
 
 
 def policy_for(mode: MigMode) -> ModePolicy:
@@ -22,10 +23,10 @@ def policy_for(mode: MigMode) -> ModePolicy:
         ParameterError: the mode has a name but no policy in migsim yet.
     """
     try:
-        return _POLICIES[mode]
+        return POLICIES[mode]
     except KeyError:
-        known = " or ".join(str(known.value) for known in _POLICIES)
+        known = " or ".join(str(known.value) for known in POLICIES)
         raise ParameterError("mode", mode.value, f"a mode that migsim can run: {known}") from None
 
 
-__all__ = ["CprReboot", "ModePolicy", "Normal", "policy_for"]
+__all__ = ["POLICIES", "CprReboot", "ModePolicy", "Normal", "policy_for"]
