@@ -113,7 +113,7 @@ class MigrationIncoming:
         self._run = None
         self._start_guest(run.loaded)
         self.status.move(MigrationStatus.ACTIVE, MigrationStatus.COMPLETED)
-        return Work(phase=Phase.START)
+        return Work()
 
     def abandon(self) -> None:
         """Let go of the source without loading it."""
@@ -132,7 +132,8 @@ class MigrationIncoming:
         finally:
             run.channel.close()
         run.stage = Stage.START
-        return Work(loaded_bytes=run.loaded.size_bytes)
+        # What starting costs passes before the guest runs, not after.
+        return Work(loaded_bytes=run.loaded.size_bytes, phase=Phase.START)
 
     def _fail(self, run: _Run, error: MigsimError) -> None:
         self._run = None
