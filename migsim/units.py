@@ -15,34 +15,42 @@ PAGE_SIZE = 4096
 PAGE_BITS = 12
 
 _SUFFIXES = {"b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB, "p": 1 << 50, "e": 1 << 60}
-_SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?)([bkmgtpe]?)", re.IGNORECASE)
+_HEX = re.compile(r"\s*\+?0[xX]([0-9a-fA-F]+)")
+_DECIMAL = re.compile(r"\s*\+?(\d*)(?:\.(\d*))?([bkmgtpe]?)", re.IGNORECASE)
+_EXPECTED = "a size such as 4096, 4k, 1M, 1.5G or 0x1000"
 
 
 def parse_size(text: str, name: str = "size", default_unit: int = 1) -> int:
-    """Return the bytes that ``text`` names, as QEMU's option parser reads sizes.
+    """Return the bytes that ``text`` names, with the freedoms that QEMU's own parser takes.
 
     Accepts decimal and hexadecimal whole numbers and decimal fractions, with one optional binary
-    suffix (b, k, M, G, T, P, E; case does not matter; none after a hexadecimal number).
-    ``default_unit`` multiplies a number without suffix (``-m`` counts MiB).
+    suffix (b, k, M, G, T, P, E; case does not matter; none after a hexadecimal number), blanks and
+    a plus sign in front, and a point without digits on one side.  Fractions are rounded to whole
+    bytes, but none of a single byte is taken.  ``default_unit`` multiplies a decimal number
+    without suffix (``-m`` counts MiB).
 
     Raises:
         ParameterError: not a size, negative, or 2^64 and more.
     """
-    match = _SIZE.fullmatch(text)
-    if match is None or (match[1][:2] in ("0x", "0X") and match[2]):
-        raise ParameterError(name, text, "a size such as 4096, 4k, 1M, 1.5G or 0x1000")
-    unit = _SUFFIXES[match[2].lower()] if match[2] else default_unit
-    number = match[1]
-    if number[:2] in ("0x", "0X"):
-        value = int(number, 16) * unit
-    elif "." in number:
-        whole, fraction = number.split(".")
-        value = int(whole) * unit + int(fraction) * unit // 10 ** len(fraction)
+    if match := _HEX.fullmatch(text):
+        value = int(match[1], 16) * default_unit
     else:
-        value = int(number) * unit
+        value = _decimal(text, name, default_unit)
     if value >= 1 << 64:
         raise ParameterError(name, text, "a size below 2^64 bytes")
     return value
+
+
+def _decimal(text: str, name: str, default_unit: int) -> int:
+    match = _DECIMAL.fullmatch(text)
+    if match is None or not (match[1] or match[2]):
+        raise ParameterError(name, text, _EXPECTED)
+    whole, fraction, suffix = match[1] or "0", (match[2] or "").rstrip("0"), match[3].lower()
+    unit = _SUFFIXES[suffix] if suffix else default_unit
+    if fraction and unit == 1:
+        raise ParameterError(name, text, "no fraction of a byte")
+    scale: int = 10 ** len(fraction)
+    return int(whole) * unit + (int(fraction or "0") * unit + scale // 2) // scale
 
 
 def format_size(size_bytes: float) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast, overload
 
 from ..errors import ParameterError
+from ..units import parse_size
 from .release import Release
-from .values import Boolean, Choice, Unsigned, ValueType, parse_size
+from .values import Boolean, Choice, Unsigned, ValueType
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -141,7 +142,7 @@ class Parameter(Generic[T]):
         """
         if not self.hmp_multiplier:
             return self.type.parse(self.name, text, release)
-        value = parse_size(self.name, text, self.hmp_multiplier)
+        value = parse_size(text, self.name, self.hmp_multiplier)
         if value >= self.hmp_limit:
             raise ParameterError(self.name, text, f"a size below {self.hmp_limit} bytes")
         return self.accept(value, release)

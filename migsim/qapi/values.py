@@ -26,7 +26,6 @@ T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
 _C_INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
-_SIZE = re.compile(r"\s*\+?(0[xX][0-9a-fA-F]+|[0-9]*\.?[0-9]*)([bBkKmMgGtTpPeE]?)")
 _TRUE = ("on", "yes", "true", "y")
 _FALSE = ("off", "no", "false", "n")
 _INT64_MIN = -(1 << 63)
@@ -108,7 +107,7 @@ class Unsigned(ValueType[int]):
     def parse(self, name: str, text: str, release: Release) -> int:
         """Return the number: a size, or an integer as in C."""
         if self.sizes:
-            return parse_size(name, text)
+            return units.parse_size(text, name)
         return self.parse_integer(name, text, release)
 
     def parse_integer(self, name: str, text: str, release: Release) -> int:
@@ -280,28 +279,3 @@ class Mapped(ValueType[BitmapMapping | None]):
     def expected(self, release: Release = Release.DEFAULT) -> str:
         """Return the rule in words."""
         return "unique, well-formed node aliases and unique bitmap aliases"
-
-
-def parse_size(name: str, text: str, default_unit: int = 1) -> int:
-    """Return the size that ``text`` names, with the freedoms that QEMU's own parser takes.
-
-    Besides what ``units.parse_size`` reads: blanks and a plus sign in front, a point without
-    digits on one side.  Fractions are rounded to whole bytes, but none of a single byte is taken.
-
-    Raises:
-        ParameterError: not a size, negative, or 2^64 and more.
-    """
-    match = _SIZE.fullmatch(text)
-    if match is None or match[1] in ("", "."):
-        raise ParameterError(name, text, "a size such as 4096, 4k, 1M, 1.5G or 0x1000")
-    whole, _, fraction = match[1].partition(".")
-    value = units.parse_size((whole or "0") + match[2], name, default_unit)
-    if fraction.strip("0"):
-        unit = units.parse_size("1" + match[2], name, default_unit)
-        if unit == 1:
-            raise ParameterError(name, text, "no fraction of a byte")
-        scale: int = 10 ** len(fraction)
-        value += (int(fraction) * unit + scale // 2) // scale
-    if value >= 1 << 64:
-        raise ParameterError(name, text, "a size below 2^64 bytes")
-    return value

@@ -12,7 +12,7 @@ from migsim.qapi.capabilities import CapabilitySet, capabilities_of
 from migsim.qapi.capability_rules import RULES, CapabilityContext
 from migsim.qapi.parameters import MigrationParameters, parameters_of
 from migsim.qapi.release import Release
-from migsim.qapi.values import parse_size
+from migsim.units import parse_size
 
 RELEASES = st.sampled_from([Release.V8_2, Release.V10_0, Release.V11_1])
 INTERESTING = st.sampled_from(
@@ -132,7 +132,7 @@ def test_printed_values_can_be_typed_in_again(row, data):
 def test_sizes_are_exact(number, suffix):
     unit = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}[suffix.lower()]
     try:
-        assert parse_size("size", f"{number}{suffix}") == number * unit
+        assert parse_size(f"{number}{suffix}") == number * unit
     except ParameterError:
         assert number * unit >= 1 << 64
 
@@ -140,7 +140,7 @@ def test_sizes_are_exact(number, suffix):
 @given(st.integers(0, 1 << 30), st.integers(0, 10**9 - 1))
 def test_fractions_are_rounded_to_the_nearest_byte(whole, billionths):
     exact = (whole * 10**9 + billionths) << 20
-    assert abs(parse_size("size", f"{whole}.{billionths:09}M") * 10**9 - exact) * 2 <= 10**9
+    assert abs(parse_size(f"{whole}.{billionths:09}M") * 10**9 - exact) * 2 <= 10**9
 
 
 @st.composite
