@@ -7,6 +7,7 @@ Lines end with CR LF, as the real monitor's do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -141,19 +142,50 @@ class HmpMonitor:
         return "".join(f"{text}\r\n" for text in lines)
 
     def _lines(self, line: str) -> Sequence[str]:
-        name, *rest = line.split() or [""]
+        name, _, rest = line.strip().partition(" ")
         if not name:
             return ()
         command = COMMANDS.get(_ALIASES.get(name, name))
         if command is None:
             return [f"unknown command: '{name}'"]
         try:
-            flags, words = _split(command, rest)
+            flags, words = _split(command, _words(command, rest))
             return command.handler(self.machine, flags, words)
         except UsageError as error:
             return [str(error), f'Try "help {command.name}" for more information']
         except MigsimError as error:
             return [f"Error: {error}"]
+
+
+_WORD = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^"\s]\S*))')
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPES = {"n": "\n", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
+
+
+def _words(command: HmpCommand, text: str) -> list[str]:
+    """Return the words of ``text``; one in double quotes may hold spaces (seen on QEMU 10.0.2).
+
+    Raises:
+        UsageError: a quote without its other half, or an unknown escape in a quoted word.
+    """
+    words, at, text = [], 0, text.rstrip()
+    while at < len(text):
+        match = _WORD.match(text, at)
+        if match is None:
+            raise UsageError(f"{command.name}: string expected")
+        quoted, bare = match.groups()
+        words.append(bare if quoted is None else _ESCAPE.sub(_unescape(command), quoted))
+        at = match.end()
+    return words
+
+
+def _unescape(command: HmpCommand) -> Callable[[re.Match[str]], str]:
+    def replacement(match: re.Match[str]) -> str:
+        if match[1] not in _ESCAPES:
+            raise UsageError(f"{command.name}: string expected")
+        return _ESCAPES[match[1]]
+
+    return replacement
 
 
 def _split(command: HmpCommand, rest: Sequence[str]) -> tuple[frozenset[str], Sequence[str]]:
