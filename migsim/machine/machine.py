@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from ..guest.devices import Device
     from ..migration.environment import SavedSection
     from ..migration.work import Work
+    from ..qapi.capabilities import CapabilitySet
+    from ..qapi.parameters import MigrationParameters
+    from ..qapi.release import Release
 
 RUN_LIMIT_S = 30 * 86_400.0
 """Longest time for which `Machine.save` and `Machine.load` wait, in seconds of the clock."""
@@ -66,8 +69,8 @@ class Machine:
     def __init__(
         self, config: MachineConfig, *, clock: VirtualClock | WallClock | None = None
     ) -> None:
-        self.config = config
-        self.release = config.release
+        self.config: MachineConfig = config
+        self.release: Release = config.release
         self.strict = config.profile is Profile.STRICT
         self.uuid = config.uuid
         self.suppress_vmdesc = config.suppress_vmdesc
@@ -79,10 +82,10 @@ class Machine:
         self.ram = _build_ram(config, kind.ram_id)
         compat = compat_properties(kind.version, config.release) if kind.version else ()
         properties = MigrationProperties.from_globals((*compat, *config.globals), config.release)
-        self.parameters = properties.parameters
-        self.capabilities = properties.capabilities
+        self.parameters: MigrationParameters = properties.parameters
+        self.capabilities: CapabilitySet = properties.capabilities
         self.switches = properties.switches
-        self.run = RunStateMachine(
+        self.run: RunStateMachine = RunStateMachine(
             self.emit,
             RunState.PRELAUNCH if config.incoming is None else RunState.INMIGRATE,
             autostart=not config.start_stopped,
