@@ -20,8 +20,19 @@ from .hmp_info import migrate_lines
 if TYPE_CHECKING:
     from ..machine.machine import Machine
 
-_WAITING = frozenset({None, MigrationStatus.SETUP.value, MigrationStatus.ACTIVE.value})
-"""Statuses for which ``migrate`` without ``-d`` keeps the monitor waiting."""
+_WAITING = frozenset(
+    {
+        None,
+        MigrationStatus.SETUP.value,
+        MigrationStatus.ACTIVE.value,
+        MigrationStatus.DEVICE.value,
+        MigrationStatus.FAILING.value,
+    }
+)
+"""Statuses for which ``migrate`` without ``-d`` keeps the monitor waiting.
+
+QEMU waits for the first three; it looks once a second, which makes it miss the two passing ones.
+"""
 MIGRATE_WAIT_LIMIT_S = 86_400.0
 """A migration that has not ended after this time gives the monitor back (seconds)."""
 
