@@ -88,8 +88,14 @@ class Origin:
         return FileInput(self.address.target, self.address.offset_bytes)
 
 
+_OFFSET_LIMIT = 1 << 63
+"""Files of the host end below this offset."""
+
+
 def _modelled(uri: str) -> ChannelAddress:
     address = parse_uri(uri)
+    if "\0" in address.target or address.offset_bytes >= _OFFSET_LIMIT:
+        raise ParameterError("uri", uri, "a path without null bytes, an offset below 2^63")
     if Transport(address.scheme) is not Transport.FILE:
         raise ParameterError("uri", uri, "a file: address; others are not driven in process")
     return address

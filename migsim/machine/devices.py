@@ -6,7 +6,7 @@ in the order of their creation, and ``globalstate`` the last (spec stream.md sec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..blockers.registry import Blocker, BlockerRegistry, UnmigratableDevice
@@ -69,8 +69,15 @@ def _apply(device: Device) -> None:
 class DeviceTree:
     """Devices by section name and instance, with the blockers that they brought."""
 
-    def __init__(self, guest: Guest, devices: Iterable[Device], blockers: BlockerRegistry) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        devices: Iterable[Device],
+        blockers: BlockerRegistry,
+        check_may_plug: Callable[[str], None] = lambda command: None,
+    ) -> None:
         self._blockers = blockers
+        self._check_may_plug = check_may_plug
         self._timer = TimerDevice(guest)
         self._by_section: dict[tuple[str, int], Device] = {("timer", 0): self._timer}
         self._ids: dict[Device, int] = {self._timer: TIMER_SECTION_ID}
@@ -83,9 +90,11 @@ class DeviceTree:
         """Plug ``device`` in, with its blockers; all or nothing.
 
         Raises:
+            StateError: a migration runs.
             ConfigError: there is a device of that section name and instance.
             BlockedError: the registry refuses one of its blockers, or the device itself.
         """
+        self._check_may_plug("device_add")
         key = (device.name, device.instance_id)
         if key in self._by_section or device.name == GLOBALSTATE.name:
             raise ConfigError(f"device {device.name}", f"instance {device.instance_id} is taken")
@@ -106,8 +115,10 @@ class DeviceTree:
         """Unplug ``device`` and lift its blockers.
 
         Raises:
+            StateError: a migration runs.
             ConfigError: it is not plugged in.
         """
+        self._check_may_plug("device_del")
         if device not in self._handles:
             raise ConfigError(f"device {device.name}", "is not part of this machine")
         self._drop(self._handles.pop(device))

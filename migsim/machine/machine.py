@@ -97,7 +97,7 @@ class Machine:
         self.guest = Guest(config.workload or Idle(), _main_block(self.ram, config, kind.ram_id))
         self.source = MigrationSource(self)
         self.incoming = MigrationIncoming(self)
-        self.devices = DeviceTree(self.guest, config.devices, self.blockers)
+        self.devices = DeviceTree(self.guest, config.devices, self.blockers, self._check_may_plug)
         self.driver: VirtualDriver | WallDriver = (
             VirtualDriver(self, self.clock, config.timing)
             if isinstance(self.clock, VirtualClock)
@@ -396,6 +396,11 @@ class Machine:
             self._exit(ProcessExit(1, f"incoming migration failed: {self.incoming.error}"))
 
     # Private parts.
+
+    def _check_may_plug(self, command: str) -> None:
+        if self.source.running:
+            hint = "wait for the migration to end, or cancel it"
+            raise StateError(command, self.source.status.value, hint=hint)
 
     def _check_may_migrate(self) -> None:
         if self.source.running:

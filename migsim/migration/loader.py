@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import AbortError, IncompatibleError
+from ..errors import AbortError, IncompatibleError, StreamError
 from ..qapi.enums import Capability, RunState
 from ..qapi.transitions import runstate_allows
 from ..ram.journal import RamJournal
@@ -102,13 +102,24 @@ class _Loader:
         return Loaded(found.runstate, found.was_suspended, found.end - self._start)
 
     def _items(self) -> Iterator[Item]:
-        return iter(StreamReader(self._channel, self._describe, local=self._local_values))
+        unknown: list[str] = []
 
-    def _describe(self, name: str, instance_id: int) -> VMStateDescription | None:
-        if name == GLOBALSTATE.name:
-            return GLOBALSTATE
-        device = self._vm.find_device(name, instance_id)
-        return device.description if device else None
+        def describe(name: str, instance_id: int) -> VMStateDescription | None:
+            if name == GLOBALSTATE.name:
+                return GLOBALSTATE
+            device = self._vm.find_device(name, instance_id)
+            if device is None:
+                unknown.append(name)
+            return device.description if device else None
+
+        try:
+            yield from StreamReader(self._channel, describe, local=self._local_values)
+        except StreamError as error:
+            # A pipe gives no way to read on behind the state of a device that is not here.
+            if error.section in unknown and not isinstance(error, IncompatibleError):
+                wanted = "a device of this machine"
+                raise IncompatibleError(error.offset, error.section, wanted, error.found) from error
+            raise
 
     def _local_values(self, name: str, instance_id: int) -> Mapping[str, Value] | None:
         device = self._vm.find_device(name, instance_id)

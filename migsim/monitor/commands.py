@@ -24,22 +24,46 @@ def _migrate_incoming(vm: Machine, arguments: Arguments) -> object:
 
 
 def _address(command: str, uri: object, channels: object) -> str:
-    """Return the one address given: a URI, or a channel list with one file channel."""
+    """Return the one address given: a URI, or that of the channel list's main channel."""
     if bool(uri is not None) == bool(channels):
         raise QmpError(f"{command}: give either 'uri' or 'channels'")
     if isinstance(uri, str):
         return uri
     assert isinstance(channels, list)
-    main = [c for c in channels if isinstance(c, dict) and c.get("channel-type") == "main"]
-    if len(main) != 1:
-        raise QmpError(f"{command}: the channel list needs exactly one main channel")
-    address = main[0].get("addr")
+    address = _main_channel(command, channels)
     if not isinstance(address, dict) or address.get("transport") != "file":
         raise QmpError(f"{command}: only the file transport is modelled in process")
     filename, offset = address.get("filename"), address.get("offset")
-    if not isinstance(filename, str) or not isinstance(offset, int):
+    if not isinstance(filename, str) or not ArgType.INTEGER.accepts(offset):
         raise QmpError(f"{command}: a file channel needs 'filename' and 'offset'")
     return f"file:{filename},offset={offset}"
+
+
+def _main_channel(command: str, channels: list[object]) -> object:
+    """Return the address of the main entry of a channel list.
+
+    A source takes one of each type and opens the cpr channel in cpr-transfer alone.  A target
+    takes one entry, whatever its type (seen on QEMU 10.0.2).
+    """
+    by_type: dict[str, object] = {}
+    for channel in channels:
+        match channel:
+            case {"channel-type": "main" | "cpr" as kind, "addr": address, **rest} if not rest:
+                if kind in by_type:
+                    raise QmpError(f"{command}: the channel list has two channels of type {kind}")
+                by_type[kind] = address
+            case _:
+                raise QmpError(
+                    f"{command}: a channel has 'channel-type' (main or cpr) and 'addr', and nothing"
+                    " else"
+                )
+    if command == "migrate-incoming":
+        if len(by_type) != 1:
+            raise QmpError(f"{command}: the channel list needs exactly one channel")
+        return next(iter(by_type.values()))
+    if "main" not in by_type:
+        raise QmpError(f"{command}: the channel list has no main channel")
+    return by_type["main"]
 
 
 def _set_capabilities(vm: Machine, arguments: Arguments) -> object:

@@ -84,9 +84,7 @@ def test_command_in_state(command, state, outcome):
     assert vm.query_status() == {"running": wanted == "running", "status": wanted}
 
 
-MIGRATE = dict(
-    zip(STATES, ["ok", "ok", "ok", "ok", ERROR, ERROR, ERROR, "ok", "ok"], strict=True)
-)
+MIGRATE = dict(zip(STATES, ["ok", "ok", "ok", "ok", ERROR, ERROR, ERROR, "ok", "ok"], strict=True))
 """The row of ``migrate``; finish-migrate is only reached while one runs."""
 
 

@@ -69,11 +69,11 @@ def test_successful_migration(mode, state, pause, release):
 
 def test_the_tables_own_rows():
     """The rows as the specification spells them, against the function above."""
-    normal = "M setup, P 1, M active, STOP, M device, P 2, M completed".split(", ")
+    normal = ["M setup", "P 1", "M active", "STOP", "M device", "P 2", "M completed"]
     assert source_events("normal", "running") == normal
-    cpr = "M setup, STOP, P 1, M active, M device, P 2, M completed".split(", ")
+    cpr = ["M setup", "STOP", "P 1", "M active", "M device", "P 2", "M completed"]
     assert source_events("cpr-reboot", "suspended") == cpr
-    later = "M setup, STOP, M active, P 2, M device, M completed".split(", ")
+    later = ["M setup", "STOP", "M active", "P 2", "M device", "M completed"]
     assert source_events("cpr-reboot", "running", V11_1) == later
 
 

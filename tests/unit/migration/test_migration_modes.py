@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import pytest
 from vms import (
-    MIB, STRICT, V8_2, V10_0, fill, finish, like, make, put_into, short, snapshot, wait, waiting,
+    MIB,
+    STRICT,
+    V8_2,
+    V10_0,
+    fill,
+    finish,
+    like,
+    make,
+    put_into,
+    short,
+    snapshot,
+    wait,
+    waiting,
 )  # fmt: skip
 
 from migsim.channel.memory import MemoryInput, MemoryOutput
 from migsim.errors import (
-    AbortError, CapabilityError, ChannelError, IncompatibleError, ParameterError, StateError,
+    AbortError,
+    CapabilityError,
+    ChannelError,
+    IncompatibleError,
+    ParameterError,
+    StateError,
 )  # fmt: skip
 from migsim.machine.config import Profile
 from migsim.migration.notifiers import NotifyEvent, vfio_reboot_rule
@@ -168,7 +185,7 @@ def test_strict_cpr_to_normal_stops_a_second_time():
 @pytest.mark.parametrize("profile", [STRICT, None])
 def test_release_8_2_stops_at_the_end_in_every_mode(profile):
     config = {"release": V8_2} | ({"profile": profile} if profile else {})
-    vm, out = active("cpr-reboot", **config)
+    vm, _ = active("cpr-reboot", **config)
     assert vm.run.state == "running"
     vm.set_parameters({"max-bandwidth": 0})
     assert finish(vm) == "completed"
@@ -286,8 +303,10 @@ def stream_that_stores(state: str) -> MemoryInput:
     return MemoryInput(out.getvalue())
 
 
-SAME = ("paused", "prelaunch", "postmigrate", "suspended", "shutdown", "inmigrate",
-        "finish-migrate", "io-error", "guest-panicked", "colo", "internal-error", "watchdog")  # fmt: skip
+SAME = [
+    "paused", "prelaunch", "postmigrate", "suspended", "shutdown", "inmigrate", "finish-migrate",
+    "io-error", "guest-panicked", "colo", "internal-error", "watchdog",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("state", SAME)
