@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import InputChannel, OutputChannel, RandomAccessChannel, SkippingChannel
+from .base import InputChannel, OutputChannel, RandomAccessChannel, SeekableInput, SkippingChannel
 from .counting import CountingOutput
 from .faults import Fault, FaultKind, FaultyInput, FaultyOutput
 from .file import FileInput, FileOutput
@@ -24,6 +24,7 @@ __all__ = [
     "OutputChannel",
     "RandomAccessChannel",
     "Scheme",
+    "SeekableInput",
     "SkippingChannel",
     "parse_uri",
 ]

@@ -63,21 +63,39 @@ class InputChannel(Protocol):
         """Byte offset in the source of the next byte (includes a ``file:`` offset)."""
         ...
 
-    def read(self, size_bytes: int) -> bytes:
-        """Return between 1 and ``size_bytes`` bytes, or ``b""`` at the end of the input.
+    def read_into(self, room: memoryview) -> int:
+        """Fill the beginning of ``room`` (not empty, writable) and return how many bytes came.
+
+        Waits for the first byte only; 0 is the end of the input.
 
         Raises:
             ChannelError: the source broke.
         """
         ...
 
-    def buffer(self) -> memoryview | None:
-        """Return the whole source as read-only bytes when it is mapped, else None.
-
-        Index 0 is the first byte of the source, not the channel's position.
-        """
+    def seekable(self) -> SeekableInput | None:
+        """Return the source as bytes that can be looked at anywhere, or None when it is a pipe."""
         ...
 
     def close(self) -> None:
         """Let go of the source; a second call does nothing."""
+        ...
+
+
+class SeekableInput(Protocol):
+    """A source whose bytes can be looked at anywhere, again and again."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the whole source now; its first byte is 0, whatever the channel's position."""
+        ...
+
+    def read_at(self, position: int, room: memoryview) -> int:
+        """Fill the beginning of ``room`` with the bytes at ``position``; return how many came.
+
+        0 is the end of the source.  The channel's position does not move.
+
+        Raises:
+            ChannelError: the source broke.
+        """
         ...

@@ -123,7 +123,7 @@ class FaultyOutput:
 
 
 class FaultyInput:
-    """An input channel that gives bytes until its fault strikes; it is never mapped."""
+    """An input channel that gives bytes until its fault strikes; it is always a pipe."""
 
     def __init__(self, inner: InputChannel, fault: Fault) -> None:
         self.inner = inner
@@ -135,17 +135,17 @@ class FaultyInput:
         """Position of the inner channel."""
         return self.inner.position
 
-    def read(self, size_bytes: int) -> bytes:
-        """Return bytes from before the fault; break when none is left."""
-        if self._left == 0 and size_bytes:
+    def read_into(self, room: memoryview) -> int:
+        """Give bytes from before the fault; break when none is left."""
+        if self._left == 0 and len(room):
             if self.fault.kind is FaultKind.LOST:
-                return b""
+                return 0
             raise self.fault.error("read")
-        piece = self.inner.read(min(size_bytes, self._left))
-        self._left -= len(piece)
-        return piece
+        count = self.inner.read_into(room[: self._left])
+        self._left -= count
+        return count
 
-    def buffer(self) -> None:
+    def seekable(self) -> None:
         """Return None: faults strike in order."""
 
     def close(self) -> None:

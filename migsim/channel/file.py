@@ -1,14 +1,12 @@
 """``file:`` channels: a regular file, written or read from a byte offset on.
 
 Saving creates the file with mode 0600 if it is missing, cuts it to the offset (a shorter file grows
-by a hole) and writes from there; loading maps the file and starts at the offset (spec stream.md
-section 12).
+by a hole) and writes from there; loading starts at the offset (spec stream.md section 12).
 """
 
 from __future__ import annotations
 
-import contextlib
-import mmap
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from .base import Buffer
 
 _MODE = 0o600
+_POSITION_MAX = (1 << 63) - 1
 
 
 def _failed(path: str, operation: str, error: OSError) -> ChannelError:
@@ -84,66 +83,69 @@ class FileOutput:
 class FileInput:
     """The input end of ``file:PATH[,offset=N]``.
 
-    A regular file is mapped read-only, so that reading copies nothing; it must not shrink while it
-    is open.  Anything else (a FIFO, a terminal) is read in order like a pipe.
+    A regular file or block device can be looked at anywhere; nothing of it is mapped, so it may
+    even shrink while it is open.  Anything else (a FIFO, a terminal) is read in order like a pipe.
 
     Raises:
-        ChannelError: the file cannot be opened, mapped or read.
+        ChannelError: the file cannot be opened or read.
     """
 
     def __init__(self, path: str | os.PathLike[str], offset: int = 0) -> None:
         self.path = os.fspath(path)
         self._position = offset
-        self._map: mmap.mmap | None = None
-        self._view: memoryview | None = None
         self._fd = -1
         try:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            status = os.fstat(self._fd)
-            if stat.S_ISDIR(status.st_mode):
-                raise IsADirectoryError(21, "is a directory")
-            if stat.S_ISREG(status.st_mode):
-                self._open_regular(status.st_size)
+            mode = os.fstat(self._fd).st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self._seekable = stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+            if self._seekable:
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         except OSError as error:
             self.close()
             raise _failed(self.path, "open", error) from error
-
-    def _open_regular(self, size_bytes: int) -> None:
-        if size_bytes:
-            self._map = mmap.mmap(self._fd, size_bytes, access=mmap.ACCESS_READ)
-            self._view = memoryview(self._map)
-        else:
-            self._view = memoryview(b"")
 
     @property
     def position(self) -> int:
         """Byte offset in the file of the next byte."""
         return self._position
 
-    def read(self, size_bytes: int) -> bytes:
-        """Return up to ``size_bytes`` bytes, or ``b""`` at the end."""
-        if self._view is not None:
-            piece = bytes(self._view[self._position : self._position + size_bytes])
+    @property
+    def size_bytes(self) -> int:
+        """Length of the file now."""
+        try:
+            return os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError as error:
+            raise _failed(self.path, "seek", error) from error
+
+    def read_into(self, room: memoryview) -> int:
+        """Read the next bytes into ``room``; 0 is the end."""
+        if self._seekable:
+            count = self.read_at(self._position, room)
         else:
             try:
-                piece = os.read(self._fd, size_bytes)
+                count = os.readv(self._fd, [room])
             except OSError as error:
                 raise _failed(self.path, "read", error) from error
-        self._position += len(piece)
-        return piece
+        self._position += count
+        return count
 
-    def buffer(self) -> memoryview | None:
-        """Return the mapped file, or None when it cannot be mapped."""
-        return self._view
+    def read_at(self, position: int, room: memoryview) -> int:
+        """Read the bytes at ``position`` into ``room``; 0 is the end."""
+        if position > _POSITION_MAX - len(room):
+            return 0
+        try:
+            return os.preadv(self._fd, [room], position)
+        except OSError as error:
+            raise _failed(self.path, "read", error) from error
+
+    def seekable(self) -> FileInput | None:
+        """Return itself, or None when the file can only be read in order."""
+        return self if self._seekable else None
 
     def close(self) -> None:
-        """Close the file; arrays that still look into the map keep it alive."""
-        if self._view is not None:
-            with contextlib.suppress(BufferError):
-                self._view.release()
-                if self._map is not None:
-                    self._map.close()
-            self._view = self._map = None
+        """Close the file; a second call does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

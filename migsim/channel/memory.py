@@ -37,8 +37,8 @@ class MemoryOutput:
 class MemoryInput:
     """A source over bytes in memory.
 
-    ``mapped`` False makes it behave like a pipe: bytes come in order, at most ``chunk_bytes`` at a
-    time, and nothing can be looked up ahead.
+    ``seekable`` False makes it behave like a pipe: bytes come in order, at most ``chunk_bytes`` at
+    a time, and nothing can be looked up ahead.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class MemoryInput:
         data: bytes | bytearray | memoryview,
         *,
         offset: int = 0,
-        mapped: bool = True,
+        seekable: bool = True,
         chunk_bytes: int | None = None,
     ) -> None:
         self._view = memoryview(data).cast("B").toreadonly()
         self._position = offset
-        self._mapped = mapped
+        self._seekable = seekable
         self._chunk_bytes = chunk_bytes
 
     @property
@@ -59,17 +59,26 @@ class MemoryInput:
         """Byte offset of the next byte."""
         return self._position
 
-    def read(self, size_bytes: int) -> bytes:
-        """Return up to ``size_bytes`` bytes; fewer only at the end or by ``chunk_bytes``."""
-        if self._chunk_bytes is not None:
-            size_bytes = min(size_bytes, self._chunk_bytes)
-        piece = bytes(self._view[self._position : self._position + size_bytes])
-        self._position += len(piece)
-        return piece
+    @property
+    def size_bytes(self) -> int:
+        """Number of bytes in all."""
+        return len(self._view)
 
-    def buffer(self) -> memoryview | None:
-        """Return all bytes, or None when it plays a pipe."""
-        return self._view if self._mapped else None
+    def read_into(self, room: memoryview) -> int:
+        """Copy the next bytes into ``room``; fewer only at the end or by ``chunk_bytes``."""
+        count = self.read_at(self._position, room[: self._chunk_bytes])
+        self._position += count
+        return count
+
+    def read_at(self, position: int, room: memoryview) -> int:
+        """Copy the bytes at ``position`` into ``room``."""
+        piece = self._view[position : position + len(room)]
+        room[: len(piece)] = piece
+        return len(piece)
+
+    def seekable(self) -> MemoryInput | None:
+        """Return itself, or None when it plays a pipe."""
+        return self if self._seekable else None
 
     def close(self) -> None:
         """Do nothing: the bytes belong to the caller."""

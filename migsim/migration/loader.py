@@ -1,7 +1,7 @@
 """Loading a stream into a machine: all of it, or nothing.
 
-A source that is mapped is walked once without touching the machine, headers only, which finds
-everything that can be wrong with it; then it is applied.  A source that can be read only once is
+A source that can be seeked is walked once without touching the machine, which finds everything that
+can be wrong with it; then it is read again and applied.  A source that can be read only once is
 applied while it is read, under a journal that undoes it.  Checks are those of spec stream.md
 section 14 and of the receiving QEMU (spec interop.md section 2.3).
 """
@@ -12,14 +12,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import AbortError, IncompatibleError, StreamError
+import numpy as np
+
+from ..errors import AbortError, IncompatibleError
 from ..qapi.enums import Capability, RunState
 from ..qapi.transitions import runstate_allows
 from ..ram.journal import RamJournal
 from ..stream.items import Configuration, DeviceSection, Item, PageBatch, RamBlocks
 from ..stream.reader import StreamReader
-from ..stream.wire import SECTION_NUMBERS
-from ..units import PAGE_SIZE
+from ..stream.xbzrle_records import XbzrleBatch
+from ..units import PAGE_BITS, PAGE_SIZE
 from ..vmstate.common import GLOBALSTATE, read_globalstate
 from .environment import MachineView
 
@@ -87,9 +89,8 @@ class _Loader:
         self._ignore_shared = Capability.X_IGNORE_SHARED in vm.capabilities
 
     def run(self) -> Loaded:
-        source = self._channel.buffer()
         journal = RamJournal(block for block in self._vm.ram if block.migratable)
-        if source is not None:
+        if self._channel.seekable() is not None:
             # Found by walking headers alone; nothing that can fail is left but the devices.
             self._walk(None)
         try:
@@ -102,24 +103,13 @@ class _Loader:
         return Loaded(found.runstate, found.was_suspended, found.end - self._start)
 
     def _items(self) -> Iterator[Item]:
-        unknown: list[str] = []
+        return iter(StreamReader(self._channel, self._describe, local=self._local_values))
 
-        def describe(name: str, instance_id: int) -> VMStateDescription | None:
-            if name == GLOBALSTATE.name:
-                return GLOBALSTATE
-            device = self._vm.find_device(name, instance_id)
-            if device is None:
-                unknown.append(name)
-            return device.description if device else None
-
-        try:
-            yield from StreamReader(self._channel, describe, local=self._local_values)
-        except StreamError as error:
-            # A pipe gives no way to read on behind the state of a device that is not here.
-            if error.section in unknown and not isinstance(error, IncompatibleError):
-                wanted = "a device of this machine"
-                raise IncompatibleError(error.offset, error.section, wanted, error.found) from error
-            raise
+    def _describe(self, name: str, instance_id: int) -> VMStateDescription | None:
+        if name == GLOBALSTATE.name:
+            return GLOBALSTATE
+        device = self._vm.find_device(name, instance_id)
+        return device.description if device else None
 
     def _local_values(self, name: str, instance_id: int) -> Mapping[str, Value] | None:
         device = self._vm.find_device(name, instance_id)
@@ -138,7 +128,7 @@ class _Loader:
                     found.pages = {info.name: info.used_bytes // PAGE_SIZE for info in item.blocks}
                     if journal is not None:
                         self._resize(item)
-                case PageBatch():
+                case PageBatch() | XbzrleBatch():
                     block = self._check_pages(item, found)
                     if journal is not None:
                         _apply(journal, block, item)
@@ -150,6 +140,10 @@ class _Loader:
 
     def _check_configuration(self, item: Configuration) -> None:
         vm = self._vm
+        if item.page_bits not in (None, PAGE_BITS):
+            raise IncompatibleError(
+                item.offset, "configuration", f"target page bits {PAGE_BITS}", str(item.page_bits)
+            )
         # The receiver compares no more than the stream's name is long (spec stream.md 3.2).
         if not vm.machine_name.startswith(item.machine):
             raise IncompatibleError(
@@ -198,7 +192,7 @@ class _Loader:
         for info in item.blocks:
             self._vm.ram[info.name].resize(info.used_bytes)
 
-    def _check_pages(self, item: PageBatch, found: _Findings) -> RAMBlock:
+    def _check_pages(self, item: PageBatch | XbzrleBatch, found: _Findings) -> RAMBlock:
         block = self._vm.ram.get(item.block)
         if block is None or not block.migratable:
             raise IncompatibleError(item.offset, "ram", "a RAM block of this machine", item.block)
@@ -231,7 +225,7 @@ class _Loader:
         found.sections.append((device, item))
 
     def _read_globalstate(self, item: DeviceSection, found: _Findings) -> None:
-        name, found.was_suspended = read_globalstate(item.values or {}, _body_offset(item))
+        name, found.was_suspended = read_globalstate(item.values or {}, item.body_offset)
         try:
             found.runstate = RunState(name)
         except ValueError:
@@ -251,7 +245,7 @@ class _Loader:
         before = [(device, device.snapshot()) for device, _ in found.sections]
         try:
             for device, item in found.sections:
-                device.load(item.body, 0, item.version, base=_body_offset(item))
+                device.load(item.body, 0, item.version, base=item.body_offset)
         except BaseException:
             for device, snapshot in before:
                 device.restore(snapshot)
@@ -261,13 +255,12 @@ class _Loader:
         return self._ignore_shared and block.ignorable
 
 
-def _apply(journal: RamJournal, block: RAMBlock, item: PageBatch) -> None:
-    if item.is_zero:
+def _apply(journal: RamJournal, block: RAMBlock, item: PageBatch | XbzrleBatch) -> None:
+    if isinstance(item, XbzrleBatch):
+        pages = np.array(block.read(item.pfns))
+        item.apply_to(pages)
+        journal.write(block, item.pfns, pages)
+    elif item.is_zero:
         journal.zero(block, item.pfns)
     else:
         journal.write(block, item.pfns, item.data)
-
-
-def _body_offset(item: DeviceSection) -> int:
-    """Offset of the first byte behind a section header: type, id, name, instance, version."""
-    return item.offset + 1 + 4 + 1 + len(item.name.encode()) + SECTION_NUMBERS.size

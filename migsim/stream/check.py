@@ -23,7 +23,7 @@ from .wire import SectionType
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel
-    from .reader import Lookup
+    from .device_reader import Lookup
 
 
 @dataclass(slots=True)

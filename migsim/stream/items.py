@@ -11,6 +11,9 @@ import numpy as np
 
 from ..errors import StreamError
 from ..units import PAGE_SIZE
+from .names import encode_text
+from .wire import MAPPED_VERSION, SECTION_ID, SECTION_NUMBERS
+from .xbzrle_records import XbzrleBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,6 +84,21 @@ class SectionEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class MappedRegion:
+    """Where a block lies in a mapped-ram file (spec stream.md section 10).
+
+    Attributes:
+        bitmap_offset: byte of the file at which the bitmap of stored pages begins.
+        pages_offset: byte of the file at which page 0 has its place.
+        version: of the block's header.
+    """
+
+    bitmap_offset: int
+    pages_offset: int
+    version: int = MAPPED_VERSION
+
+
+@dataclass(frozen=True, slots=True)
 class BlockInfo:
     """One block of the list in the ram section's START (spec stream.md section 8.2).
 
@@ -88,18 +106,22 @@ class BlockInfo:
         name: block name.
         used_bytes: used length, a multiple of the page size.
         address: address in the container, only with x-ignore-shared.
-        host_page_bytes: only with postcopy-ram and pages other than 4096.
+        host_page_bytes: only with postcopy-ram and host pages other than the target's.
+        page_bytes: size of a target page.
+        mapped: place in the file, only with mapped-ram.
     """
 
     name: str
     used_bytes: int
     address: int | None = None
     host_page_bytes: int | None = None
+    page_bytes: int = PAGE_SIZE
+    mapped: MappedRegion | None = None
 
     @property
     def pages(self) -> int:
         """Number of target pages."""
-        return self.used_bytes // PAGE_SIZE
+        return self.used_bytes // self.page_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +144,19 @@ class ScatteredPages:
     Attributes:
         buffer: shape (m,) uint8, the bytes around.
         starts: shape (n,) int64, index of the first byte of each page.
+        page_bytes: bytes of a page.
     """
 
     buffer: NDArray[np.uint8]
     starts: NDArray[np.int64]
+    page_bytes: int = PAGE_SIZE
 
     def gather(self) -> NDArray[np.uint8]:
-        """Return a copy of the pages, shape (n, 4096)."""
+        """Return a copy of the pages, shape (n, page_bytes)."""
+        size = self.page_bytes
         if not self.starts.size:
-            return np.empty((0, PAGE_SIZE), np.uint8)
-        rows: NDArray[np.uint8] = np.lib.stride_tricks.sliding_window_view(self.buffer, PAGE_SIZE)
+            return np.empty((0, size), np.uint8)
+        rows: NDArray[np.uint8] = np.lib.stride_tricks.sliding_window_view(self.buffer, size)
         return rows[self.starts]
 
 
@@ -139,8 +164,11 @@ class ScatteredPages:
 class PageBatch:
     """Some pages of one block, all zero or all normal, in the order of their records.
 
+    Contents lie in a buffer of the reader: they are valid until the next item is asked for.  Who
+    keeps them copies them.
+
     Attributes:
-        offset: of the first record.
+        offset: of the first record; of the first page itself with mapped-ram.
         block: block name.
         pfns: shape (n,) int64, page numbers within the block.
         contents: what ``data`` is made of; None for zero pages.
@@ -160,10 +188,10 @@ class PageBatch:
 
     @property
     def data(self) -> NDArray[np.uint8] | None:
-        """Page contents, shape (n, 4096) uint8 and read-only, or None for zero pages.
+        """Page contents, shape (n, page size) uint8 and read-only, or None for zero pages.
 
-        Row i is page ``pfns[i]``.  Usually a strided view into the source; a copy, made at each
-        access, where records of several kinds were put together.
+        Row i is page ``pfns[i]``.  Usually a strided view into the reader's buffer; a copy, made
+        at each access, where records of several kinds were put together.
         """
         if isinstance(self.contents, ScatteredPages):
             return self.contents.gather()
@@ -198,7 +226,8 @@ class DeviceSection:
         section_id: as in the stream.
         body: the state's bytes.
         values: decoded state, when the reader was given a description; else None.
-        entry: this section's entry in the stream's own description, where that was needed.
+        entry: this section's entry in the stream's own description, where that was needed and
+            there is one.
     """
 
     offset: int
@@ -206,9 +235,27 @@ class DeviceSection:
     instance_id: int
     version: int
     section_id: int
-    body: memoryview = field(repr=False)
+    body: bytes = field(repr=False)
     values: Values | None = None
     entry: Mapping[str, object] | None = field(default=None, repr=False)
+
+    @property
+    def body_offset(self) -> int:
+        """Offset of the first byte of the body."""
+        return (
+            self.offset + SECTION_ID.size + 1 + len(encode_text(self.name)) + SECTION_NUMBERS.size
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpaquePart:
+    """The body of a part of an iterable section other than ram, found by its footer.
+
+    Comes between the section's begin and end (vfio, dirty-bitmap, ...).
+    """
+
+    offset: int
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +300,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Trailing:
-    """Bytes behind the end of the stream; only a mapped source tells of them."""
+    """Bytes behind the end of the stream; only a seekable source tells of them."""
 
     offset: int
     size_bytes: int
@@ -266,9 +313,11 @@ Item: TypeAlias = (
     | SectionEnd
     | RamBlocks
     | PageBatch
+    | XbzrleBatch
     | EndOfRecords
     | MultifdFlush
     | DeviceSection
+    | OpaquePart
     | Command
     | EndMarker
     | Description

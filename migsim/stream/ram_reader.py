@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import StreamError
-from ..units import PAGE_BITS, PAGE_SIZE
-from .blocks import read_block_list
+from .blocks import ListForm, read_block_list
 from .items import BlockInfo, EndOfRecords, Item, MultifdFlush, PageBatch, RamBlocks, ScatteredPages
+from .mapped_ram import read_pages
 from .names import read_name
-from .scan import FLAG_MASK, PAGE_WORD, ZERO_WORD, Runs, scan
+from .scan import PAGE_WORD, ZERO_WORD, Mixture, scan, strided_pages
 from .wire import (
     RAM_SECTION,
     RECORD_HEADER_BYTES,
@@ -20,24 +20,15 @@ from .wire import (
     ZERO_RECORD_BYTES,
     RamFlag,
 )
+from .xbzrle_records import read_deltas
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .source import ByteSource
 
-_RUN_BYTES = {
-    PAGE_WORD: RECORD_HEADER_BYTES + PAGE_SIZE,
-    ZERO_WORD: ZERO_RECORD_BYTES,
-}
-
-
-class RecordDecoder(Protocol):
-    """Reads the records of a further encoding; one module each, chosen by the flag."""
-
-    def __call__(self, source: ByteSource, pfn: int, block: BlockInfo, offset: int) -> Item:
-        """Take what follows the record's first word and block name; return the item."""
-        ...
+_NAMED_PAGE = (int(RamFlag.ZERO), int(RamFlag.PAGE))
+_XBZRLE = (int(RamFlag.XBZRLE), int(RamFlag.XBZRLE | RamFlag.CONTINUE))
 
 
 class RamReader:
@@ -45,26 +36,29 @@ class RamReader:
 
     Args:
         source: where the records come from.
-        addresses: the block list holds addresses (x-ignore-shared).
+        form: what is known of the block list's layout; may be completed until it comes.
         keep_order: yield page batches exactly as the records lie; otherwise pages of one stretch
             may be put together by kind, when no page occurs twice in it.
-        decoders: further encodings by flag.
     """
 
     def __init__(
         self,
         source: ByteSource,
+        form: ListForm,
         *,
-        addresses: bool = False,
         keep_order: bool = False,
-        decoders: Mapping[RamFlag, RecordDecoder] | None = None,
     ) -> None:
         self._source = source
-        self._addresses = addresses
         self._keep_order = keep_order
-        self._decoders = {int(flag): decode for flag, decode in (decoders or {}).items()}
         self._blocks: dict[str, BlockInfo] | None = None
         self._block: BlockInfo | None = None
+        self._mapped = False
+        self.form = form
+
+    @property
+    def blocks(self) -> Mapping[str, BlockInfo]:
+        """The blocks of the list by name; none before it came."""
+        return self._blocks or {}
 
     def part(self) -> Iterator[Item]:
         """Yield what one START, PART or END holds, its end record last.
@@ -75,32 +69,35 @@ class RamReader:
         while True:
             offset = self._source.position
             word = self._peek_word()
-            flags = word & FLAG_MASK
-            if flags in _RUN_BYTES:
+            flags = word & (self.form.page_bytes - 1)
+            if flags in (PAGE_WORD, ZERO_WORD) and not self._mapped:
                 yield from self._runs(flags)
                 continue
             self._source.advance(RECORD_HEADER_BYTES)
             if flags == RamFlag.EOS:
-                yield EndOfRecords(offset, word & ~FLAG_MASK)
+                yield EndOfRecords(offset, word - flags)
                 return
-            yield self._other(flags, word, offset)
+            yield from self._other(flags, word - flags, offset)
 
-    def _other(self, flags: int, word: int, offset: int) -> Item:
+    def _other(self, flags: int, address: int, offset: int) -> Iterator[Item]:
         """Take one record of any kind that does not come in runs."""
-        address = word & ~FLAG_MASK
         if flags == RamFlag.MEM_SIZE:
-            return self._block_list(address, offset)
-        if flags == RamFlag.MULTIFD_FLUSH:
-            return MultifdFlush(offset, address)
-        if flags in (RamFlag.ZERO, RamFlag.PAGE):
-            return self._named_page(flags, address >> PAGE_BITS, offset)
-        decode = self._decoders.get(flags & ~RamFlag.CONTINUE)
-        if decode is None:
+            yield from self._block_list(address, offset)
+        elif self._mapped:
+            expected = "no pages among the records of a mapped-ram stream"
+            raise StreamError(offset, RAM_SECTION, expected, f"flags {flags:#x}")
+        elif flags == RamFlag.MULTIFD_FLUSH:
+            yield MultifdFlush(offset, address)
+        elif flags in _NAMED_PAGE:
+            yield self._named_page(flags, address // self.form.page_bytes, offset)
+        elif flags in _XBZRLE:
+            named = flags == RamFlag.XBZRLE
+            block = self._read_block(offset) if named else self._same_block(offset)
+            pfn = address // self.form.page_bytes
+            self._check_pfn(block, pfn, offset)
+            yield read_deltas(self._source, pfn, block, offset, named=named)
+        else:
             raise StreamError(offset, RAM_SECTION, "a record of a known kind", f"flags {flags:#x}")
-        block = self._same_block(offset) if flags & RamFlag.CONTINUE else self._read_block(offset)
-        pfn = address >> PAGE_BITS
-        self._check_pfn(block, pfn, offset)
-        return decode(self._source, pfn, block, offset)
 
     def _peek_word(self) -> int:
         view = self._source.window(RECORD_HEADER_BYTES)
@@ -109,16 +106,19 @@ class RamReader:
         word: int = U64.unpack_from(view)[0]
         return word
 
-    def _block_list(self, total_bytes: int, offset: int) -> RamBlocks:
+    def _block_list(self, total_bytes: int, offset: int) -> Iterator[Item]:
         if self._blocks is not None:
             raise StreamError(offset, RAM_SECTION, "one block list", "another one")
-        blocks = read_block_list(self._source, total_bytes, addresses=self._addresses)
+        blocks = read_block_list(self._source, total_bytes, self.form)
         self._blocks = {block.name: block for block in blocks}
-        return RamBlocks(offset, blocks)
+        self._mapped = bool(self.form.mapped)
+        yield RamBlocks(offset, blocks)
+        for block in blocks if self._mapped else ():
+            yield from read_pages(self._source, block)
 
     def _read_block(self, offset: int) -> BlockInfo:
         name = read_name(self._source, RAM_SECTION, "a block name")
-        block = (self._blocks or {}).get(name)
+        block = self.blocks.get(name)
         if block is None:
             raise StreamError(offset, RAM_SECTION, "a block of the block list", name)
         self._block = block
@@ -140,8 +140,8 @@ class RamReader:
         self._check_pfn(block, pfn, offset)
         pfns = np.array([pfn], np.int64)
         if flags == RamFlag.PAGE:
-            view = self._source.take(PAGE_SIZE, RAM_SECTION, "a page")
-            data = np.frombuffer(view, np.uint8).reshape(1, PAGE_SIZE)
+            view = self._source.take(block.page_bytes, RAM_SECTION, "a page").toreadonly()
+            data = np.frombuffer(view, np.uint8).reshape(1, block.page_bytes)
             return PageBatch(offset, block.name, pfns, data, named=True)
         if self._source.take(1, RAM_SECTION, "the fill byte of a zero page")[0]:
             raise _bad_fill(self._source.position - ZERO_RECORD_BYTES)
@@ -150,41 +150,49 @@ class RamReader:
     def _runs(self, flags: int) -> Iterator[PageBatch]:
         """Take a stretch of page records of the current block."""
         base, block = self._source.position, self._same_block(self._source.position)
-        need = _RUN_BYTES[flags]
+        need = ZERO_RECORD_BYTES if flags == ZERO_WORD else RECORD_HEADER_BYTES + block.page_bytes
         view = self._source.window(need)
         if len(view) < need:
             raise self._source.truncated(RAM_SECTION, f"a record of {need} bytes", len(view))
-        runs = scan(view)
-        self._source.advance(runs.end)
-        if len(runs.counts) > 1:
-            yield from self._mixed(runs, block, base)
+        found = scan(view, block.page_bytes)
+        self._source.advance(found.end)
+        if isinstance(found, Mixture):
+            yield from self._mixture(found, block, base)
             return
-        zero, pfns = runs.zeros[0], runs.pfns()
+        pfns = found.pfns()
         self._check(pfns, block, base, need)
-        if zero and (bad := runs.bad_fill()) is not None:
+        if (bad := found.bad_fill()) is not None:
             raise _bad_fill(base + bad * need)
-        yield PageBatch(base, block.name, pfns, None if zero else runs.pages(0))
+        yield PageBatch(base, block.name, pfns, None if found.zero else found.pages())
 
-    def _mixed(self, runs: Runs, block: BlockInfo, base: int) -> Iterator[PageBatch]:
-        """Yield a stretch of several runs, put together by kind where the order may change."""
-        starts, zero = runs.records()
-        pfns = runs.pfns(starts)
-        self._check(pfns, block, base + starts)
-        zeros, normal = starts[zero], starts[~zero]
-        if (bad := runs.bad_fill(zeros)) is not None:
-            raise _bad_fill(base + int(zeros[bad]))
-        if not self._keep_order and (pfns[1:] > pfns[:-1]).all():
-            around = np.frombuffer(runs.buffer, np.uint8)
-            pages = ScatteredPages(around, normal + RECORD_HEADER_BYTES)
-            yield PageBatch(base + int(zeros[0]), block.name, pfns[zero], None)
-            yield PageBatch(base + int(normal[0]), block.name, pfns[~zero], pages)
+    def _mixture(self, found: Mixture, block: BlockInfo, base: int) -> Iterator[PageBatch]:
+        """Yield records of both forms, put together by form where the order may change."""
+        pfns, zero, size = found.pfns(), found.zero, block.page_bytes
+        self._check(pfns, block, base + found.starts)
+        if (bad := found.bad_fill()) is not None:
+            raise _bad_fill(base + bad)
+        if self._keep_order or not (pfns[1:] > pfns[:-1]).all():
+            yield from self._in_order(found, pfns, block, base)
             return
-        first = 0
-        for run, count in enumerate(runs.counts):
-            data = None if runs.zeros[run] else runs.pages(run)
-            some = pfns[first : first + count]
-            yield PageBatch(base + runs.starts[run], block.name, some, data)
-            first += count
+        zeros, normal = found.starts[zero], found.starts[~zero]
+        if zeros.size:
+            yield PageBatch(base + int(zeros[0]), block.name, pfns[zero], None)
+        if normal.size:
+            around = np.frombuffer(found.buffer, np.uint8)
+            pages = ScatteredPages(around, normal + RECORD_HEADER_BYTES, size)
+            yield PageBatch(base + int(normal[0]), block.name, pfns[~zero], pages)
+
+    @staticmethod
+    def _in_order(
+        found: Mixture, pfns: NDArray[np.int64], block: BlockInfo, base: int
+    ) -> Iterator[PageBatch]:
+        edges = np.flatnonzero(np.diff(found.zero)) + 1
+        for first, last in zip([0, *edges], [*edges, pfns.size], strict=True):
+            start, count = int(found.starts[first]), int(last - first)
+            data = None
+            if not found.zero[first]:
+                data = strided_pages(found.buffer, start, count, block.page_bytes)
+            yield PageBatch(base + start, block.name, pfns[first:last], data)
 
     def _check(
         self,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..units import PAGE_BITS, PAGE_SIZE
+from ..units import PAGE_SIZE
 from .names import encode_name
 from .wire import (
     EOS_BYTES,
@@ -38,13 +38,16 @@ def name_field(block_name: str | None) -> bytes:
     return b"" if block_name is None else encode_name(block_name)
 
 
-def records_bytes(block_name: str | None, zero_mask: NDArray[np.bool_]) -> int:
+def records_bytes(
+    block_name: str | None, zero_mask: NDArray[np.bool_], page_bytes: int = PAGE_SIZE
+) -> int:
     """Return the bytes that ``encode_pages`` makes of these pages."""
     zeros = int(np.count_nonzero(zero_mask))
     normals = zero_mask.size - zeros
     if not zero_mask.size:
         return 0
-    return len(name_field(block_name)) + zeros * ZERO_RECORD_BYTES + normals * PAGE_RECORD_BYTES
+    normal_bytes = normals * (RECORD_HEADER_BYTES + page_bytes)
+    return len(name_field(block_name)) + zeros * ZERO_RECORD_BYTES + normal_bytes
 
 
 def encode_pages(
@@ -52,30 +55,30 @@ def encode_pages(
     pfns: NDArray[np.int64],
     data: NDArray[np.uint8],
     zero_mask: NDArray[np.bool_],
+    page_bytes: int = PAGE_SIZE,
 ) -> NDArray[np.uint8]:
     """Return the records of some pages of one block, one after another.
 
     Args:
         block_name: written into the first record; None when the record before was of this block.
         pfns: shape (n,) int64, page numbers within the block, in sending order.
-        data: shape (n, 4096) uint8, row i is page ``pfns[i]``; rows of zero pages are not looked
-            at.  Rows may lie anywhere (a strided view), bytes of a row must be adjacent.
+        data: shape (n, page_bytes) uint8, row i is page ``pfns[i]``; rows of zero pages are not
+            looked at.  Rows may lie anywhere (a strided view), bytes of a row must be adjacent.
         zero_mask: shape (n,) bool, True where a zero record is written.
+        page_bytes: bytes of a page.
     """
     zeros = int(np.count_nonzero(zero_mask))
     name = name_field(block_name)
     if not pfns.size:
         return np.empty(0, np.uint8)
-    normals = pfns.size - zeros
-    size = len(name) + zeros * ZERO_RECORD_BYTES + normals * PAGE_RECORD_BYTES
-    out = np.empty(size, np.uint8)
+    out = np.empty(records_bytes(block_name, zero_mask, page_bytes), np.uint8)
     # Everything is laid out as if no record had a name; the first header and the name then go in
     # front of the first payload, over the header that was put there.
     records = out[len(name) :]
-    words = pfns.astype(np.uint64) << np.uint64(PAGE_BITS)
+    words = pfns.astype(np.uint64) * np.uint64(page_bytes)
     if zeros == 0:
         _encode_normal(records, words, data)
-    elif normals == 0:
+    elif zeros == pfns.size:
         _encode_zero(records, words)
     else:
         _encode_mixed(records, words, data, zero_mask)
@@ -89,7 +92,7 @@ def encode_pages(
 def _encode_normal(
     out: NDArray[np.uint8], words: NDArray[np.uint64], data: NDArray[np.uint8]
 ) -> None:
-    rows = out.reshape(words.size, PAGE_RECORD_BYTES)
+    rows = out.reshape(words.size, RECORD_HEADER_BYTES + data.shape[1])
     headers = (words | np.uint64(_PAGE_WORD)).astype(">u8")
     rows[:, :RECORD_HEADER_BYTES] = headers.view(np.uint8).reshape(-1, RECORD_HEADER_BYTES)
     rows[:, RECORD_HEADER_BYTES:] = data
@@ -108,7 +111,8 @@ def _encode_mixed(
     data: NDArray[np.uint8],
     zero_mask: NDArray[np.bool_],
 ) -> None:
-    sizes = np.where(zero_mask, ZERO_RECORD_BYTES, PAGE_RECORD_BYTES)
+    page_bytes = data.shape[1]
+    sizes = np.where(zero_mask, ZERO_RECORD_BYTES, RECORD_HEADER_BYTES + page_bytes)
     starts = np.cumsum(sizes) - sizes
     flags = np.where(zero_mask, np.uint64(_ZERO_WORD), np.uint64(_PAGE_WORD))
     # A view with one (overlapping) element per byte offset lets one assignment scatter them all.
@@ -119,6 +123,6 @@ def _encode_mixed(
     out[starts[zero_mask] + RECORD_HEADER_BYTES] = 0
     normal = np.flatnonzero(~zero_mask)
     payloads: NDArray[np.uint8] = np.ndarray(
-        (out.size - PAGE_SIZE + 1, PAGE_SIZE), np.uint8, out.data, strides=(1, 1)
+        (out.size - page_bytes + 1, page_bytes), np.uint8, out.data, strides=(1, 1)
     )
     payloads[starts[normal] + RECORD_HEADER_BYTES] = data[normal]

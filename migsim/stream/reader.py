@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import StreamError
 from ..qapi.enums import Capability
+from .blocks import ListForm
+from .device_reader import DeviceReader
+from .footers import Footers
 from .items import (
     Command,
     Configuration,
     Description,
-    DeviceSection,
     EndMarker,
     Header,
     Item,
+    OpaquePart,
     SectionBegin,
     SectionEnd,
     Trailing,
 )
 from .names import read_name
+from .options import QEMU_DEFAULTS, StreamOptions
 from .ram_reader import RamReader
-from .section_reader import read_configuration, read_state
-from .source import MappedSource, open_source
-from .vmdesc import Found, body_bytes, find_description
+from .section_reader import read_configuration
+from .source import ByteSource
 from .wire import (
     COMMAND_HEADER,
     COMMAND_LENGTHS,
+    COMMANDS_MAX,
     FILE_HEADER,
     FILE_MAGIC,
     FILE_VERSION,
+    POSTCOPY_ADVICE,
     RAM_SECTION,
     RAM_VERSION,
-    SECTION_ID,
     SECTION_NUMBERS,
+    SECTIONS_MAX,
     U32,
     VMDESC_BYTES_MAX,
     CommandKind,
@@ -42,23 +47,23 @@ from .wire import (
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel
-    from ..vmstate.fields import Value, VMStateDescription
-
-    Lookup = Callable[[str, int], VMStateDescription | None]
-    LocalValues = Callable[[str, int], Mapping[str, Value] | None]
+    from .device_reader import LocalValues, Lookup
 
 _NAMED = (SectionType.START, SectionType.FULL)
 _NUMBERED = (SectionType.PART, SectionType.END)
+_FIRST = (SectionType.START, SectionType.FULL, SectionType.COMMAND, SectionType.EOF)
 
 
 class StreamReader:
     """Yields the items of one stream, in order, as it is read.
 
-    Device sections are decoded where ``describe`` knows them.  Others are carried as bytes when the
-    input is mapped and ends with a description that tells their size; from a pipe that is an error.
+    Device sections are decoded where ``describe`` knows them.  Others are carried as bytes: their
+    length comes from the description at the end where the input can be seeked and has one, else
+    from the footers.
 
     Every length is checked against what is left before anything is made of it.  Whether the stream
     fits a machine (its type, capabilities, RAM blocks, run state) is for the caller to decide.
+    Page contents are valid until the next item is asked for; everything else may be kept.
 
     Args:
         channel: the input; its position is the stream's first byte.
@@ -67,6 +72,7 @@ class StreamReader:
             compared with and which stay where the stream says nothing.
         keep_order: yield page batches exactly as the records lie, which copying needs; otherwise
             pages of one stretch may be put together by kind, which is faster.
+        options: what the stream has to have; by default what a QEMU expects.
 
     Raises:
         StreamError: while iterating, at anything malformed, cut off or not understood.
@@ -80,30 +86,38 @@ class StreamReader:
         *,
         local: LocalValues | None = None,
         keep_order: bool = False,
+        options: StreamOptions = QEMU_DEFAULTS,
     ) -> None:
-        self._source = open_source(channel)
-        self._describe = describe
-        self._local = local
-        self._keep_order = keep_order
-        self._start = channel.position
-        self._ram: RamReader | None = None
+        self._source = ByteSource(channel)
+        self._options = options
+        self._configured = options.configuration
         self._iterable: dict[int, SectionBegin] = {}
         self._full_ids: set[int] = set()
-        self._full_count = 0
-        self._found: Found | None = None
+        self._commands = 0
         self._package_end: int | None = None
+        self._footers = Footers(self._source, options.footers, self._iterable)
+        self._devices = DeviceReader(self._source, self._footers, describe, local)
+        form = ListForm(1 << options.page_bits)
+        self._ram = RamReader(self._source, form, keep_order=keep_order)
 
     @property
     def position(self) -> int:
         """Offset in the source of the next byte."""
         return self._source.position
 
+    @property
+    def options(self) -> StreamOptions:
+        """What the stream has turned out to have, as far as it was read."""
+        page_bits = self._ram.form.page_bytes.bit_length() - 1
+        return StreamOptions(self._footers.present, self._configured, page_bits)
+
     def __iter__(self) -> Iterator[Item]:
         """Yield everything from the header to what is behind the end; once only."""
         yield self._header()
         configuration = self._configuration()
-        yield configuration
-        self._ram = self._ram_reader(configuration)
+        if configuration is not None:
+            yield configuration
+        self._expect_blocks(configuration)
         while (kind := self._next_type()) is not SectionType.EOF:
             yield from self._section(kind)
         if self._package_end is not None:
@@ -123,23 +137,35 @@ class StreamReader:
             raise StreamError(offset + 4, "header", f"version {FILE_VERSION}", str(version))
         return Header(offset, version)
 
-    def _configuration(self) -> Configuration:
+    def _configuration(self) -> Configuration | None:
         offset = self.position
-        kind = self._source.take(1, "configuration", "a configuration section")[0]
-        if kind != SectionType.CONFIGURATION:
-            raise StreamError(offset, "configuration", "a configuration section", f"{kind:#04x}")
+        view = self._source.window(1)
+        if not view:
+            raise self._source.truncated("configuration", "a configuration section", 0)
+        if self._configured is None:
+            self._configured = view[0] not in _FIRST
+        if not self._configured:
+            return None
+        if view[0] != SectionType.CONFIGURATION:
+            found = f"{view[0]:#04x}"
+            raise StreamError(offset, "configuration", "a configuration section", found)
+        self._source.advance(1)
         return read_configuration(self._source, offset)
 
-    def _ram_reader(self, configuration: Configuration) -> RamReader:
+    def _expect_blocks(self, configuration: Configuration | None) -> None:
+        """Tell the reader of ram what the configuration says about its block list."""
+        form = self._ram.form
+        if configuration is None:
+            form.addresses = form.mapped = None
+            return
         capabilities = configuration.capabilities or ()
-        if Capability.MAPPED_RAM in capabilities:
-            expected = "RAM as page records"
-            raise StreamError(configuration.offset, "configuration", expected, "mapped-ram")
-        return RamReader(
-            self._source,
-            addresses=Capability.X_IGNORE_SHARED in capabilities,
-            keep_order=self._keep_order,
-        )
+        form.addresses = Capability.X_IGNORE_SHARED in capabilities
+        form.mapped = Capability.MAPPED_RAM in capabilities
+        if form.addresses and form.mapped:
+            expected, found = "mapped-ram or x-ignore-shared", "both, which no QEMU can load"
+            raise StreamError(configuration.offset, "configuration", expected, found)
+        if configuration.page_bits is not None:
+            form.page_bytes = 1 << configuration.page_bits
 
     def _end(self) -> Iterator[Item]:
         source = self._source
@@ -154,7 +180,7 @@ class StreamReader:
                 raise StreamError(offset + 1, "vmdesc", expected, str(size))
             raw = source.take(size, "vmdesc", f"{size} bytes of description")
             yield Description(offset, bytes(raw))
-        if isinstance(source, MappedSource) and (left := len(source.window())):
+        if source.size_bytes is not None and (left := source.size_bytes - self.position) > 0:
             yield Trailing(self.position, left)
 
     # Sections
@@ -199,16 +225,23 @@ class StreamReader:
             yield from self._start_ram(begin)
         elif kind is SectionType.FULL:
             self._full_ids.add(section_id)
-            yield self._device(begin)
+            yield self._devices.read(begin, self._package_left())
         else:
-            raise StreamError(offset, name, "an iterable section that is known (ram)", name)
+            self._start(begin)
+            yield from self._opaque_part(begin)
+
+    def _start(self, begin: SectionBegin) -> None:
+        if len(self._iterable) == SECTIONS_MAX:
+            expected = f"at most {SECTIONS_MAX} iterable sections"
+            raise StreamError(begin.offset, begin.name, expected, "one more")
+        self._iterable[begin.section_id] = begin
 
     def _start_ram(self, begin: SectionBegin) -> Iterator[Item]:
         if begin.version != RAM_VERSION or begin.instance_id != 0:
             expected = f"version {RAM_VERSION} of instance 0"
             found = f"version {begin.version} of instance {begin.instance_id}"
             raise StreamError(begin.offset, RAM_SECTION, expected, found)
-        self._iterable[begin.section_id] = begin
+        self._start(begin)
         yield from self._ram_part(begin)
 
     def _numbered_section(self, kind: SectionType, offset: int) -> Iterator[Item]:
@@ -217,38 +250,48 @@ class StreamReader:
         if start is None:
             expected = "the id of a section that was started"
             raise StreamError(offset, "section", expected, str(section_id))
-        yield from self._ram_part(
-            SectionBegin(offset, kind, section_id, start.name, start.instance_id, start.version)
-        )
+        begin = SectionBegin(offset, kind, section_id, start.name, start.instance_id, start.version)
+        yield from self._ram_part(begin) if start.name == RAM_SECTION else self._opaque_part(begin)
 
     def _ram_part(self, begin: SectionBegin) -> Iterator[Item]:
         yield begin
-        assert self._ram is not None
         yield from self._ram.part()
-        offset = self.position
-        self._footer(begin.name, begin.section_id)
-        yield SectionEnd(offset, begin.section_id)
+        yield self._section_end(begin)
 
-    def _footer(self, section: str, section_id: int) -> None:
+    def _opaque_part(self, begin: SectionBegin) -> Iterator[Item]:
+        """Take a part of an iterable section that is not understood, up to its footer."""
+        yield begin
         offset = self.position
-        raw = self._source.take(SECTION_ID.size, section, "a section footer")
-        if raw != SECTION_ID.pack(SectionType.FOOTER, section_id):
-            expected = f"the footer of section {section_id}"
-            raise StreamError(offset, section, expected, bytes(raw).hex(" "))
+        if self._footers.present is False:
+            expected = "an iterable section whose length is known (ram)"
+            raise StreamError(begin.offset, begin.name, expected, f"{begin.name} without footers")
+        size = self._footers.find(begin.name, begin.section_id, self._package_left())
+        yield OpaquePart(offset, bytes(self._source.take(size, begin.name, "a part")))
+        yield self._section_end(begin)
+
+    def _section_end(self, begin: SectionBegin) -> SectionEnd:
+        offset = self.position
+        self._footers.take(begin.name, begin.section_id)
+        return SectionEnd(offset, begin.section_id)
+
+    # Commands
 
     def _command(self, offset: int) -> Command:
         raw = self._source.take(COMMAND_HEADER.size - 1, "command", "a command header")
         _, number, size = COMMAND_HEADER.unpack(bytes((SectionType.COMMAND,)) + raw)
-        try:
-            lengths = COMMAND_LENGTHS[CommandKind(number)]
-        except ValueError:
-            raise StreamError(offset, "command", "a known command", str(number)) from None
+        self._commands += 1
+        if number not in COMMAND_LENGTHS or self._commands > COMMANDS_MAX:
+            expected = f"a known command, one of at most {COMMANDS_MAX}"
+            raise StreamError(offset, "command", expected, str(number))
+        lengths = COMMAND_LENGTHS[CommandKind(number)]
         if lengths is not None and size not in lengths:
             expected = f"{' or '.join(map(str, lengths))} bytes of {CommandKind(number).name}"
             raise StreamError(offset, "command", expected, f"{size} bytes")
         data = bytes(self._source.take(size, "command", "command data"))
         if number == CommandKind.PACKAGED:
             self._begin_package(data, offset)
+        elif number == CommandKind.POSTCOPY_ADVISE and data:
+            self._ram.form.host_pages_bytes = POSTCOPY_ADVICE.unpack(data)[0]
         return Command(offset, number, data)
 
     def _begin_package(self, data: bytes, offset: int) -> None:
@@ -256,51 +299,8 @@ class StreamReader:
             raise StreamError(offset, "command", "no package inside a package")
         self._package_end = self.position + int(U32.unpack(data)[0])
 
-    # Devices
-
-    def _device(self, begin: SectionBegin) -> DeviceSection:
-        index, self._full_count = self._full_count, self._full_count + 1
-        description = self._describe(begin.name, begin.instance_id) if self._describe else None
-        values, entry = None, None
-        if description is not None:
-            local = self._local(begin.name, begin.instance_id) if self._local else None
-            values, body = read_state(
-                self._source, description, begin.version, begin.name, local=local
-            )
-        else:
-            entry = self._entry(begin, index)
-            view = self._source.window()
-            body = view[: body_bytes(entry, view, begin.name, self.position)]
-            self._source.advance(len(body))
-        self._footer(begin.name, begin.section_id)
-        return DeviceSection(
-            begin.offset,
-            begin.name,
-            begin.instance_id,
-            begin.version,
-            begin.section_id,
-            body,
-            values,
-            entry,
-        )
-
-    def _entry(self, begin: SectionBegin, index: int) -> Mapping[str, object]:
-        """Return what the description at the end says of the ``index``-th device section."""
-        expected = "a device section whose description is known"
-        if not isinstance(self._source, MappedSource):
-            found = f"{begin.name}, and a pipe cannot be searched for the description at its end"
-            raise StreamError(begin.offset, begin.name, expected, found)
-        if self._found is None:
-            self._found = find_description(self._source.whole, self.position)
-        if self._found is None:
-            found = f"{begin.name}, and no description at the end of the input"
-            raise StreamError(begin.offset, begin.name, expected, found)
-        devices = self._found.devices
-        entry = devices[index] if index < len(devices) else {}
-        if (entry.get("name"), entry.get("instance_id")) != (begin.name, begin.instance_id):
-            expected = f"entry {index} of the description to be of {begin.name}"
-            raise StreamError(begin.offset, begin.name, expected, str(entry.get("name")))
-        return entry
+    def _package_left(self) -> int | None:
+        return None if self._package_end is None else max(0, self._package_end - self.position)
 
     def _error(self, expected: str, found: str, back: int = 0) -> StreamError:
         return StreamError(self.position - back, "section", expected, found)

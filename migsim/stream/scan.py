@@ -1,8 +1,9 @@
 """Finding page records in a buffer: runs of equal records as arrays, not page by page.
 
 A record of the block of the record before has one of two forms, a zero page (9 bytes) or a normal
-page (8 + 4096 bytes), so a run of one form is an array with a fixed stride (spec stream.md section
-8.1).
+page (8 bytes and the page), so a run of one form is an array with a fixed stride (spec stream.md
+section 8.1).  Where the forms take turns, only the byte that tells them apart is looked at one by
+one; everything else is done with arrays.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..units import PAGE_BITS, PAGE_SIZE
-from .ram_records import PAGE_RECORD_BYTES
-from .wire import RECORD_HEADER_BYTES, U16, ZERO_RECORD_BYTES, RamFlag
+from ..units import PAGE_SIZE
+from .wire import RECORD_HEADER_BYTES, U64, ZERO_RECORD_BYTES, RamFlag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,137 +23,170 @@ PAGE_WORD = int(RamFlag.PAGE | RamFlag.CONTINUE)
 """Flags of a normal page record without a name."""
 ZERO_WORD = int(RamFlag.ZERO | RamFlag.CONTINUE)
 """Flags of a zero page record without a name."""
-FLAG_MASK = PAGE_SIZE - 1
 
-_FLAG_AT = RECORD_HEADER_BYTES - U16.size
+_FLAG_AT = RECORD_HEADER_BYTES - 1
 _FIRST_LOOK = 64
-_FEW = 12
+_LONG_RUN = 32
 _RECORDS_MAX = 1 << 16
 _MIXED_RECORDS_MAX = 1024
+assert max(PAGE_WORD, ZERO_WORD) < 1 << 8  # one byte tells the two forms apart
 
 
-@dataclass(slots=True)
-class Runs:
-    """Adjacent page records of one stretch, as runs of one form each.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Adjacent records of one form at the beginning of a buffer.
 
     Attributes:
-        buffer: the bytes around.
-        starts: index in ``buffer`` of each run's first byte.
-        counts: records of each run.
-        zeros: whether each run is of zero pages.
+        buffer: the bytes, of which the first belongs to the first record.
+        page_bytes: bytes of a page.
+        count: number of records.
+        zero: whether their pages are zero.
+    """
+
+    buffer: memoryview
+    page_bytes: int
+    count: int
+    zero: bool
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one record to the next."""
+        return ZERO_RECORD_BYTES if self.zero else RECORD_HEADER_BYTES + self.page_bytes
+
+    @property
+    def end(self) -> int:
+        """Index behind the last record."""
+        return self.count * self.stride
+
+    def pfns(self) -> NDArray[np.int64]:
+        """Return the page numbers, shape (n,) int64."""
+        words: NDArray[np.uint64] = np.ndarray((self.count,), ">u8", self.buffer, 0, (self.stride,))
+        return (words // np.uint64(self.page_bytes)).astype(np.int64)
+
+    def bad_fill(self) -> int | None:
+        """Return the first zero record whose fill byte is not zero, or None."""
+        fill = np.frombuffer(self.buffer[: self.end], np.uint8)[RECORD_HEADER_BYTES :: self.stride]
+        return int((fill != 0).argmax()) if self.zero and fill.any() else None
+
+    def pages(self) -> NDArray[np.uint8]:
+        """Return the contents of normal pages, shape (n, page_bytes), as a read-only view."""
+        return strided_pages(self.buffer, 0, self.count, self.page_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Adjacent records of both forms at the beginning of a buffer.
+
+    Attributes:
+        buffer: the bytes, of which the first belongs to the first record.
+        page_bytes: bytes of a page.
+        zero: whether each record's page is zero, shape (n,) bool.
+        starts: index of each record's first byte, shape (n,) int64.
         end: index behind the last record.
     """
 
     buffer: memoryview
-    starts: list[int]
-    counts: list[int]
-    zeros: list[bool]
+    page_bytes: int
+    zero: NDArray[np.bool_]
+    starts: NDArray[np.int64]
     end: int
 
-    def records(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return, per record, the index of its first byte and whether its page is zero."""
-        counts, zero_runs = np.array(self.counts), np.array(self.zeros)
-        zero = np.repeat(zero_runs, counts)
-        sizes = np.where(zero, ZERO_RECORD_BYTES, PAGE_RECORD_BYTES)
-        return np.cumsum(sizes) - sizes + self.starts[0], zero
+    def pfns(self) -> NDArray[np.int64]:
+        """Return the page numbers, shape (n,) int64."""
+        words = _words(self.buffer)[self.starts]
+        return (words // np.uint64(self.page_bytes)).astype(np.int64)
 
-    def pfns(self, starts: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """Return the page numbers of all records, shape (n,) int64.
-
-        ``starts`` is what ``records`` gave, where that is at hand; without it there is one run.
-        """
-        words: NDArray[np.uint64]
-        if starts is None:
-            shape, stride = self.counts[0], self._stride(0)
-            words = np.ndarray((shape,), ">u8", self.buffer, self.starts[0], (stride,))
-        else:
-            # One (overlapping) element for each byte offset, so that any place is an index.
-            length = len(self.buffer) - RECORD_HEADER_BYTES + 1
-            words = np.ndarray((length,), ">u8", self.buffer, strides=(1,))[starts]
-        return (words >> np.uint64(PAGE_BITS)).astype(np.int64)
-
-    def bad_fill(self, starts: NDArray[np.int64] | None = None) -> int | None:
-        """Return the first record whose fill byte is not zero, or None.
-
-        ``starts`` are those of the zero records; without it there is one run, of zero pages.
-        """
-        fill: NDArray[np.uint8] = np.frombuffer(self.buffer, np.uint8)[RECORD_HEADER_BYTES:]
-        if starts is None:
-            first = self.starts[0]
-            fill = fill[first : first + self.counts[0] * ZERO_RECORD_BYTES : ZERO_RECORD_BYTES]
-        else:
-            fill = fill[starts]
-        return int((fill != 0).argmax()) if fill.any() else None
-
-    def pages(self, run: int) -> NDArray[np.uint8]:
-        """Return the contents of a run of normal pages, shape (count, 4096), as a view."""
-        return np.ndarray(
-            (self.counts[run], PAGE_SIZE),
-            np.uint8,
-            self.buffer,
-            self.starts[run] + RECORD_HEADER_BYTES,
-            (PAGE_RECORD_BYTES, 1),
-        )
-
-    def _stride(self, run: int) -> int:
-        return ZERO_RECORD_BYTES if self.zeros[run] else PAGE_RECORD_BYTES
+    def bad_fill(self) -> int | None:
+        """Return the first byte of the first zero record whose fill byte is not zero, or None."""
+        zeros = self.starts[self.zero]
+        fill = np.frombuffer(self.buffer, np.uint8)[zeros + RECORD_HEADER_BYTES]
+        return int(zeros[(fill != 0).argmax()]) if fill.any() else None
 
 
-def scan(buffer: memoryview) -> Runs:
-    """Return the complete, unnamed page records at the beginning of ``buffer`` as runs.
+def strided_pages(buffer: memoryview, first: int, count: int, page_bytes: int) -> NDArray[np.uint8]:
+    """Return the contents of ``count`` normal records from index ``first`` on, as a read-only view.
 
-    Stops before anything else: another kind of record, or one that is cut off; and after a bounded
-    number of records, the sooner when they are irregular, so that what is put together from them
-    stays in a cache.  Costs a Python step per run (and per record of a short one), and touches
-    only headers.
+    The shape is (count, page_bytes).
     """
-    runs = Runs(buffer, [], [], [], 0)
-    position, left, size = 0, _RECORDS_MAX, len(buffer)
-    word_at, last = U16.unpack_from, size - ZERO_RECORD_BYTES
-    while left > 0 and position <= last:
-        flags = word_at(buffer, position + _FLAG_AT)[0] & FLAG_MASK
-        if flags == PAGE_WORD:
-            stride = PAGE_RECORD_BYTES
-        elif flags == ZERO_WORD:
-            stride = ZERO_RECORD_BYTES
-        else:
-            break
-        most = min((size - position) // stride, left)
-        if most == 0:
-            break
-        count = _equal_records(buffer, position, stride, flags, most)
-        runs.starts.append(position)
-        runs.counts.append(count)
-        runs.zeros.append(flags == ZERO_WORD)
-        if len(runs.counts) == 1:
-            left = max(_MIXED_RECORDS_MAX, count)
-        position += count * stride
-        left -= count
-    runs.end = position
-    return runs
+    pages: NDArray[np.uint8] = np.ndarray(
+        (count, page_bytes),
+        np.uint8,
+        buffer,
+        first + RECORD_HEADER_BYTES,
+        (RECORD_HEADER_BYTES + page_bytes, 1),
+    )
+    pages.flags.writeable = False
+    return pages
 
 
-def _equal_records(buffer: memoryview, start: int, stride: int, flags: int, most: int) -> int:
-    """Return how many records from ``start`` on have the same form, at least 1, at most ``most``.
+def scan(buffer: memoryview, page_bytes: int = PAGE_SIZE) -> Run | Mixture:
+    """Return the unnamed page records at the beginning of ``buffer``, of which the first is whole.
 
-    The first few are looked at one by one, since short runs are common and arrays are not free.
+    Stops before anything else, another kind of record or one that is cut off, and after a bounded
+    number of records, so that what is put together from them stays in a cache.  Touches only
+    headers.
     """
-    word_at = U16.unpack_from
-    at = start + _FLAG_AT + stride
-    few = min(most, _FEW)
-    for count in range(1, few):
-        if word_at(buffer, at)[0] & FLAG_MASK != flags:
-            return count
-        at += stride
-    done, look = few, _FIRST_LOOK
+    run = _run(buffer, page_bytes)
+    if run.count >= _LONG_RUN or run.end >= len(buffer) - ZERO_RECORD_BYTES:
+        return run
+    mixture = _mixture(buffer, page_bytes)
+    return mixture if mixture.starts.size > run.count else run
+
+
+def _run(buffer: memoryview, page_bytes: int) -> Run:
+    """Return the records that have the form of the first one."""
+    mask = page_bytes - 1
+    flags = U64.unpack_from(buffer)[0] & mask
+    run = Run(buffer, page_bytes, 1, flags == ZERO_WORD)
+    most = min(len(buffer) // run.stride, _RECORDS_MAX)
+    done, look = 1, _FIRST_LOOK
     while done < most:
-        look = min(look * 4, most - done)
-        words: NDArray[np.uint16] = np.ndarray(
-            (look,), ">u2", buffer, start + done * stride + _FLAG_AT, (stride,)
+        look = min(look, most - done)
+        words: NDArray[np.uint64] = np.ndarray(
+            (look,), ">u8", buffer, done * run.stride, (run.stride,)
         )
-        other = (words & np.uint16(FLAG_MASK)) != flags
+        other = (words & np.uint64(mask)) != flags
         first = int(other.argmax())
         if other[first]:
-            return done + first
-        done += look
-    return most
+            return Run(buffer, page_bytes, done + first, run.zero)
+        done, look = done + look, look * 4
+    return Run(buffer, page_bytes, done, run.zero)
+
+
+def _mixture(buffer: memoryview, page_bytes: int) -> Mixture:
+    """Return the records of either form; the first one is whole."""
+    zeros, end = _kinds(buffer, RECORD_HEADER_BYTES + page_bytes)
+    zero = np.frombuffer(zeros, np.bool_)
+    sizes = np.where(zero, ZERO_RECORD_BYTES, RECORD_HEADER_BYTES + page_bytes)
+    starts = np.cumsum(sizes) - sizes
+    # One byte has told the forms apart; now all flags have to fit.
+    flags = _words(buffer)[starts] & np.uint64(page_bytes - 1)
+    odd = flags != np.where(zero, np.uint64(ZERO_WORD), np.uint64(PAGE_WORD))
+    if odd.any():
+        first = int(odd.argmax())
+        end, zero, starts = int(starts[first]), zero[:first], starts[:first]
+    return Mixture(buffer, page_bytes, zero, starts, end)
+
+
+def _kinds(buffer: memoryview, page_stride: int) -> tuple[bytearray, int]:
+    """Return for each record whether it seems to be a zero page, and the index behind them."""
+    zeros = bytearray()
+    at, last_zero = 0, len(buffer) - ZERO_RECORD_BYTES
+    last_page = len(buffer) - page_stride
+    while at <= last_zero and len(zeros) < _MIXED_RECORDS_MAX:
+        kind = buffer[at + _FLAG_AT]
+        if kind == PAGE_WORD and at <= last_page:
+            zeros.append(False)
+            at += page_stride
+        elif kind == ZERO_WORD:
+            zeros.append(True)
+            at += ZERO_RECORD_BYTES
+        else:
+            break
+    return zeros, at
+
+
+def _words(buffer: memoryview) -> NDArray[np.uint64]:
+    """Return one (overlapping) number for each byte offset, so that any place is an index."""
+    length = len(buffer) - RECORD_HEADER_BYTES + 1
+    return np.ndarray((length,), ">u8", buffer, strides=(1,))

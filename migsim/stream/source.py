@@ -1,40 +1,74 @@
-"""Bytes to read a stream from: all at once when mapped, else as they come."""
+"""Bytes to read a stream from: a window that moves forward over a channel.
+
+The bytes lie in one buffer that is used again and again, so memory stays bounded however long the
+stream is.  A file is read in pieces like a pipe and never mapped: one that shrinks while it is
+read ends early, which is an error with its offset and nothing worse.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..errors import StreamError
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel
 
-_READ_BYTES = 1 << 20
+_FIRST_BYTES = 64 << 10
+# Beyond this, a piece does not stay in the processor's cache until it is looked at.
+_WINDOW_BYTES = 2 << 20
 
 
-class ByteSource(ABC):
-    """A place in a sequence of bytes that moves forward; never gives what is not there.
+class ByteSource:
+    """A place in the bytes of a channel that moves forward; never gives what is not there.
+
+    What `window` and `take` return looks into the buffer: it is valid until either is called
+    again.
+
+    Args:
+        channel: where the bytes come from; its position is the first of them.
 
     Attributes:
-        position: offset of the next byte in the source.
-        mapped: everything up to the end can be looked at without moving.
+        position: offset in the channel's source of the next byte.
     """
 
-    position: int
-    mapped: bool
+    def __init__(self, channel: InputChannel) -> None:
+        self._channel = channel
+        self._seekable = channel.seekable()
+        self._view = np.empty(_FIRST_BYTES, np.uint8).data
+        self._begin = self._end = 0
+        self._first = channel.position
+        self.position = channel.position
 
-    @abstractmethod
+    @property
+    def seekable(self) -> bool:
+        """Whether bytes elsewhere can be looked at; not in a pipe."""
+        return self._seekable is not None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Offset of the end of a seekable source, None of a pipe."""
+        return None if self._seekable is None else self._seekable.size_bytes
+
     def window(self, at_least: int = 1) -> memoryview:
         """Return the bytes from the position on, without moving.
 
-        There are ``at_least`` as many, or fewer when the source ends before.  A mapped source
-        gives everything up to its end, a pipe what has arrived.
-        """
+        There are ``at_least`` as many, or fewer when the source ends before.  More may be there;
+        a pipe is not waited for longer than it needs.
 
-    @abstractmethod
+        Raises:
+            ChannelError: the source broke.
+        """
+        if self._end - self._begin < at_least:
+            self._fill(at_least)
+        return self._view[self._begin : self._end]
+
     def advance(self, size_bytes: int) -> None:
         """Move behind ``size_bytes`` bytes of what ``window`` returned last."""
+        self._begin += size_bytes
+        self.position += size_bytes
 
     def take(self, size_bytes: int, section: str, what: str) -> memoryview:
         """Return the next ``size_bytes`` bytes and move behind them.
@@ -59,59 +93,68 @@ class ByteSource(ABC):
         """Whether no byte is left; a pipe has to wait for the next one to tell."""
         return not self.window(1)
 
+    # Elsewhere, in a seekable source
 
-class MappedSource(ByteSource):
-    """All bytes of a source at once, such as a mapped file."""
-
-    mapped = True
-
-    def __init__(self, whole: memoryview, position: int = 0) -> None:
-        self.whole = whole
+    def seek(self, position: int) -> None:
+        """Go on at byte ``position`` of a seekable source."""
+        ahead = position - self.position
+        if 0 <= ahead <= self._end - self._begin:
+            self._begin += ahead
+        else:
+            self._begin = self._end = 0
         self.position = position
 
-    def window(self, at_least: int = 1) -> memoryview:
-        """Return everything from the position to the end."""
-        return self.whole[self.position :]
+    def read_into(self, position: int, room: memoryview) -> int:
+        """Fill ``room`` with the bytes at ``position`` of a seekable source, without moving.
 
-    def advance(self, size_bytes: int) -> None:
-        """Move forward by ``size_bytes``."""
-        self.position += size_bytes
-
-
-class PipeSource(ByteSource):
-    """Bytes that come in order.  What was handed out stays valid; it is never overwritten."""
-
-    mapped = False
-
-    def __init__(self, channel: InputChannel) -> None:
-        self._channel = channel
-        self._ahead = memoryview(b"")
-        self.position = channel.position
-
-    def window(self, at_least: int = 1) -> memoryview:
-        """Return what has arrived, and wait until that is enough or the source ends."""
-        have = len(self._ahead)
-        if have >= at_least:
-            return self._ahead
-        pieces: list[bytes | memoryview] = [self._ahead]
-        while have < at_least:
-            piece = self._channel.read(max(_READ_BYTES, min(at_least - have, 16 * _READ_BYTES)))
-            if not piece:
+        Returns how many there are; fewer than there is room only where the source ends.
+        """
+        assert self._seekable is not None  # callers look at ``seekable`` first
+        done = 0
+        while done < len(room):
+            count = self._seekable.read_at(position + done, room[done:])
+            if count == 0:
                 break
-            pieces.append(piece)
-            have += len(piece)
-        self._ahead = memoryview(b"".join(pieces))
-        return self._ahead
+            done += count
+        return done
 
-    def advance(self, size_bytes: int) -> None:
-        """Move forward by ``size_bytes``, which must have arrived."""
-        self._ahead = self._ahead[size_bytes:]
-        self.position += size_bytes
+    def read_at(self, position: int, size_bytes: int) -> bytes:
+        """Return up to ``size_bytes`` bytes at ``position`` of a seekable source."""
+        assert self._seekable is not None
+        room = bytearray(max(0, min(size_bytes, self._seekable.size_bytes - position)))
+        count = self.read_into(position, memoryview(room))
+        return bytes(room[:count])
+
+    # The buffer
+
+    def _fill(self, at_least: int) -> None:
+        """Read until ``at_least`` bytes are there, or the source ends."""
+        have = self._end - self._begin
+        self._move_to_front(len(self._view))
+        if len(self._view) < _WINDOW_BYTES and self.position > self._first:
+            self._move_to_front(2 * len(self._view))
+        while have < at_least:
+            if have == len(self._view):
+                self._move_to_front(2 * have)
+            room = self._view[have:]
+            if self._seekable is not None:
+                count = self._seekable.read_at(self.position + have, room)
+            else:
+                count = self._channel.read_into(room)
+            if count == 0:
+                break
+            have += count
+            self._end = have
+
+    def _move_to_front(self, size_bytes: int) -> None:
+        """Put the bytes that are left at the beginning of a buffer of ``size_bytes``."""
+        left = self._view[self._begin : self._end]
+        if size_bytes > len(self._view):
+            self._view = np.empty(size_bytes, np.uint8).data
+        self._view[: len(left)] = left
+        self._begin, self._end = 0, len(left)
 
 
-def open_source(channel: InputChannel) -> MappedSource | PipeSource:
-    """Return the source over ``channel``, mapped when the channel is."""
-    whole = channel.buffer()
-    if whole is None:
-        return PipeSource(channel)
-    return MappedSource(whole, channel.position)
+def open_source(channel: InputChannel) -> ByteSource:
+    """Return the source over ``channel``, from its position on."""
+    return ByteSource(channel)

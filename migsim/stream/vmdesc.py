@@ -9,18 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..units import PAGE_SIZE
 from ..vmstate.cursor import Cursor
 from ..vmstate.describe import to_json
+from ..vmstate.entries import VMDESC_LIMIT_BYTES
 from .items import parse_json
-from .wire import U32, VMDESC_BYTES_MAX
+from .wire import U32
+
+if TYPE_CHECKING:
+    from .source import ByteSource
 
 _HEAD_BYTES = 2 + U32.size
 # End marker, type byte, any length, and the brace that opens the object.
 _MARK = re.compile(rb"\x00\x06(?=[\x00-\xff]{4}\{)")
 _LOOK_COST = 1024
 _LOOK_BYTES = 1 << 20
+_SEARCH_BYTES = 256 << 20
 _DEPTH_MAX = 64
 Json = Mapping[str, object]
 
@@ -38,42 +44,43 @@ class Found:
     devices: tuple[Json, ...]
 
 
-def find_description(whole: memoryview, start: int = 0) -> Found | None:
-    """Return the last description in ``whole[start:]``, or None.
+def find_description(source: ByteSource, start: int = 0) -> Found | None:
+    """Return the last description in a seekable source behind ``start``, or None.
 
     Searches backwards, as bytes may follow it, for an end marker, the description's type byte, a
-    length that fits, and a JSON object of that length with a list of devices.
+    length that fits, and a JSON object of that length with a list of devices.  No more than 256
+    MiB are searched, whatever follows the stream.
     """
-    budget = 2 * VMDESC_BYTES_MAX  # bounds the JSON that crafted bytes can make us parse
-    end = len(whole)
+    end = source.size_bytes
+    assert end is not None  # seekable
+    budget = 4 * VMDESC_LIMIT_BYTES  # bounds the JSON that crafted bytes can make us parse
+    lowest = max(start, end - _SEARCH_BYTES)
     high = end
-    while high > start and budget > 0:
-        low = max(start, high - _LOOK_BYTES)
+    while high > lowest and budget > 0:
+        low = max(lowest, high - _LOOK_BYTES)
         # The piece reaches into the one searched before, for a mark that lies across.
-        piece = bytes(whole[low : min(end, high + _HEAD_BYTES)])
+        piece = source.read_at(low, high + _HEAD_BYTES - low)
         places = [match.start() for match in _MARK.finditer(piece) if match.start() < high - low]
         for place in reversed(places):
-            size = _object_bytes(whole, low + place)
-            if 0 < size <= budget:
+            (size,) = U32.unpack_from(piece, place + _HEAD_BYTES - U32.size)
+            if _may_be_object(source, low + place + _HEAD_BYTES, size, end) and size <= budget:
                 budget -= size + _LOOK_COST
-                found = _parse(whole, low + place, size)
+                found = _parse(source, low + place, size)
                 if found is not None:
                     return found
         high = low
     return None
 
 
-def _object_bytes(whole: memoryview, at: int) -> int:
-    """Return the length of what may be a JSON object behind a mark at ``at``, else 0."""
-    text = at + _HEAD_BYTES
-    size: int = U32.unpack_from(whole, text - U32.size)[0]
-    fits = 0 < size <= min(VMDESC_BYTES_MAX, len(whole) - text)
-    return size if fits and whole[text + size - 1] == ord("}") else 0
+def _may_be_object(source: ByteSource, text: int, size: int, end: int) -> bool:
+    """Return whether what lies at ``text`` may be a JSON object of ``size`` bytes."""
+    if not 0 < size <= min(VMDESC_LIMIT_BYTES, end - text):
+        return False
+    return source.read_at(text + size - 1, 1) == b"}"
 
 
-def _parse(whole: memoryview, at: int, size: int) -> Found | None:
-    text = at + _HEAD_BYTES
-    value = parse_json(whole[text : text + size])
+def _parse(source: ByteSource, at: int, size: int) -> Found | None:
+    value = parse_json(source.read_at(at + _HEAD_BYTES, size))
     devices = value.get("devices") if value is not None else None
     if not isinstance(devices, list) or not all(isinstance(entry, dict) for entry in devices):
         return None
@@ -124,8 +131,12 @@ def _number(entry: Json, member: str, cursor: Cursor, default: int | None = None
     raise cursor.error(f"a number as {member} in the description", repr(value)[:40])
 
 
-def make_description(configuration: Json, devices: Sequence[Json]) -> bytes:
-    """Return the JSON text for a configuration and its device sections, in stream order."""
-    return to_json(
-        {"configuration": configuration, "page_size": PAGE_SIZE, "devices": list(devices)}
-    )
+def make_description(
+    configuration: Json | None, devices: Sequence[Json], page_bytes: int = PAGE_SIZE
+) -> bytes:
+    """Return the JSON text for a configuration and its device sections, in stream order.
+
+    ``configuration`` is None for a stream without that section.
+    """
+    head = {} if configuration is None else {"configuration": configuration}
+    return to_json({**head, "page_size": page_bytes, "devices": list(devices)})

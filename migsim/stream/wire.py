@@ -26,6 +26,16 @@ NAME_BYTES_MAX: Final = 255
 """Longest section, subsection, block or capability name in bytes (spec stream.md section 13)."""
 VMDESC_BYTES_MAX: Final = 64 << 20
 """Longest description a reader takes in bytes; QEMU's stay below 1 MiB (our limit)."""
+PAGE_BITS_MIN: Final = 10
+"""Smallest target page, 1 KiB: below, addresses and flags would collide (spec stream.md 13)."""
+PAGE_BITS_MAX: Final = 16
+"""Largest target page that a QEMU target has, 64 KiB."""
+BLOCKS_MAX: Final = 1 << 16
+"""Most RAM blocks that a reader takes (our limit)."""
+SECTIONS_MAX: Final = 1 << 16
+"""Most device sections that a reader takes (our limit)."""
+COMMANDS_MAX: Final = 1 << 20
+"""Most commands that a reader takes (our limit)."""
 
 
 class SectionType(IntEnum):
@@ -104,6 +114,16 @@ RAM_VERSION: Final = 4
 RECORD_HEADER_BYTES: Final = 8
 ZERO_RECORD_BYTES: Final = RECORD_HEADER_BYTES + 1
 """Bytes of a zero page record of the same block as the record before."""
+
+MAPPED_HEADER: Final = struct.Struct(">IQQQ")
+"""Version, page size, bitmap offset, pages offset of a block (spec stream.md section 10)."""
+MAPPED_VERSION: Final = 1
+"""Version that is written; a reader takes 0 as well."""
+MAPPED_ALIGNMENT: Final = 1 << 20
+"""Where a writer lets the pages of a block begin: at a multiple of this in the file."""
+
+POSTCOPY_ADVICE: Final = struct.Struct(">QQ")
+"""Host page sizes in use, ORed; target page size (spec stream.md section 7)."""
 
 IO_VECTOR_ENTRIES: Final = 64
 """Pieces QEMU gathers before it writes (spec lifecycle.md section 6)."""

@@ -94,17 +94,29 @@ def test_what_cannot_be_cut_cannot_be_saved_to(tmp_path):
     assert caught.value.operation == "open"
 
 
-def test_reading_starts_at_the_offset_and_maps_everything(tmp_path):
+def read(channel, size_bytes):
+    """Return what one look at the channel gives."""
+    room = bytearray(size_bytes)
+    return bytes(room[: channel.read_into(memoryview(room))])
+
+
+def read_at(channel, position, size_bytes):
+    room = bytearray(size_bytes)
+    return bytes(room[: channel.read_at(position, memoryview(room))])
+
+
+def test_reading_starts_at_the_offset_and_can_look_anywhere(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
     channel = FileInput(path, 4)
     assert channel.position == 4
-    assert bytes(channel.buffer()) == b"0123456789"
-    assert channel.buffer().readonly
-    assert channel.read(3) == b"456"
+    assert channel.seekable() is channel
+    assert channel.size_bytes == 10
+    assert read(channel, 3) == b"456"
+    assert read_at(channel, 1, 4) == b"1234"
     assert channel.position == 7
-    assert channel.read(100) == b"789"
-    assert channel.read(1) == b""
+    assert read(channel, 100) == b"789"
+    assert read(channel, 1) == b""
     channel.close()
     channel.close()
 
@@ -114,18 +126,37 @@ def test_empty_files_and_offsets_behind_the_end(tmp_path, offset):
     path = tmp_path / "empty"
     path.write_bytes(b"")
     channel = FileInput(path, offset)
-    assert bytes(channel.buffer()) == b""
-    assert channel.read(10) == b""
+    assert channel.size_bytes == 0
+    assert read(channel, 10) == b""
+    assert read_at(channel, 1 << 64, 10) == b""
     channel.close()
 
 
-def test_a_map_survives_closing_while_it_is_looked_at(tmp_path):
+def test_a_file_may_shrink_and_grow_while_it_is_open(tmp_path):
     path = tmp_path / "file"
-    path.write_bytes(b"0123456789")
+    path.write_bytes(bytes(1 << 16) + b"tail")
     channel = FileInput(path)
-    part = channel.buffer()[2:5]
+    os.truncate(path, 5)
+    assert channel.size_bytes == 5
+    assert read_at(channel, 1 << 15, 10) == b""
+    assert read(channel, 1 << 16) == bytes(5)
+    path.write_bytes(b"01234567")
+    assert read(channel, 1 << 16) == b"567"
     channel.close()
-    assert bytes(part) == b"234"
+
+
+def test_read_errors_tell_why(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"abc")
+    channel = FileInput(tmp_path / "file")
+
+    def preadv(fd, room, position):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with pytest.raises(ChannelError) as caught:
+        read(channel, 3)
+    assert (caught.value.errno, caught.value.operation) == (errno.EIO, "read")
+    channel.close()
 
 
 def test_a_fifo_is_read_in_order(tmp_path):
@@ -134,9 +165,9 @@ def test_a_fifo_is_read_in_order(tmp_path):
     writer = threading.Thread(target=lambda: path.write_bytes(b"abcdef"))
     writer.start()
     channel = FileInput(path)
-    assert channel.buffer() is None
+    assert channel.seekable() is None
     data = b""
-    while piece := channel.read(4):
+    while piece := read(channel, 4):
         data += piece
     writer.join(10)
     channel.close()

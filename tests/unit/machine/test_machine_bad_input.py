@@ -441,7 +441,7 @@ def test_streams_of_another_machine(case, mapped, stream):
 def fails_and_leaves_no_trace(vm, stream, error, section, *, mapped=True):
     kept = ("ram", "devices", "guest", "run", "parameters", "capabilities", "blockers", "exited")
     before = {key: snapshot(vm)[key] for key in kept}
-    vm.migrate_incoming(MemoryInput(stream, mapped=mapped), exit_on_error=False)
+    vm.migrate_incoming(MemoryInput(stream, seekable=mapped), exit_on_error=False)
     assert finish(vm) == "failed"
     assert {key: snapshot(vm)[key] for key in kept} == before
     assert isinstance(vm.incoming.error, error)
@@ -523,7 +523,7 @@ def test_resizable_blocks_take_the_length_of_the_stream():
         source.save(out)
         for mapped in (True, False):
             vm = machine(here, incoming="defer")
-            vm.load(MemoryInput(out.getvalue(), mapped=mapped))
+            vm.load(MemoryInput(out.getvalue(), seekable=mapped))
             assert vm.ram["/rom@x"].used_bytes == used
             assert vm.ram_sha256() == source.ram_sha256()
             vm.save(MemoryOutput())

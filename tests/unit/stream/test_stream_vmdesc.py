@@ -7,13 +7,19 @@ import struct
 
 import pytest
 
+from migsim.channel import MemoryInput
 from migsim.errors import StreamError
+from migsim.stream.source import open_source
 from migsim.stream.vmdesc import body_bytes, find_description, make_description
 
 
 def tail(text, marker=b"\0\6", size=None):
     raw = text if isinstance(text, bytes) else json.dumps(text).encode()
     return marker + struct.pack(">I", len(raw) if size is None else size) + raw
+
+
+def find(raw, start=0):
+    return find_description(open_source(MemoryInput(raw)), start)
 
 
 GOOD = {"devices": [{"name": "timer"}]}
@@ -23,7 +29,7 @@ GOOD = {"devices": [{"name": "timer"}]}
 @pytest.mark.parametrize("behind", [0, 1, (1 << 20) - 30, (1 << 20) - 3, 1 << 20, 2 << 20])
 def test_it_is_found_wherever_it_lies(before, behind):
     raw = bytes(before) + tail(GOOD) + b"\7" * behind
-    found = find_description(memoryview(raw))
+    found = find(raw)
     assert found is not None
     assert found.offset == before
     assert [entry["name"] for entry in found.devices] == ["timer"]
@@ -52,15 +58,15 @@ def test_it_is_found_wherever_it_lies(before, behind):
     ],
 )
 def test_what_only_looks_like_one_is_none(raw):
-    assert find_description(memoryview(raw)) is None
+    assert find(raw) is None
 
 
 def test_the_last_one_counts_and_what_is_before_the_start_does_not():
     raw = tail({"devices": []}) + tail(GOOD) + tail({"no": 1})
-    found = find_description(memoryview(raw))
+    found = find(raw)
     assert found is not None
     assert found.devices
-    assert find_description(memoryview(raw), found.offset + 1) is None
+    assert find(raw, found.offset + 1) is None
 
 
 def field(size, **more):
