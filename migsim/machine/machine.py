@@ -318,7 +318,15 @@ class Machine:
         """Return what ``query-migrate`` answers, by member."""
         total = sum(block.used_bytes for block in self.ram if self._copies(block))
         reasons = self.blockers.reasons(self.parameters.mode)
-        return query_migrate(self.source, self.incoming, reasons, total, self.clock.now)
+        xbzrle = Capability.XBZRLE in self.capabilities
+        return query_migrate(
+            self.source,
+            self.incoming,
+            reasons,
+            total,
+            self.clock.now,
+            xbzrle_cache_bytes=self.parameters.xbzrle_cache_size if xbzrle else None,
+        )
 
     @command
     def query_status(self) -> dict[str, object]:

@@ -26,6 +26,15 @@ _UNDER_WAY = frozenset(
     }
 )
 """Statuses that report times and RAM of a migration that is still going on."""
+_NO_XBZRLE = {
+    "bytes": 0,
+    "pages": 0,
+    "cache-miss": 0,
+    "cache-miss-rate": 0.0,
+    "encoding-rate": 0.0,
+    "overflow": 0,
+}
+"""The cache of a migration that encoded nothing; no other is modelled."""
 
 
 def query_migrate(
@@ -34,11 +43,15 @@ def query_migrate(
     blocked_reasons: Sequence[str],
     ram_total_bytes: int,
     now: float,
+    *,
+    xbzrle_cache_bytes: int | None = None,
 ) -> dict[str, object]:
     """Return the members of ``query-migrate``, times in whole milliseconds.
 
     The outgoing side is shown if it has a status, else the incoming one.  ``ram_total_bytes`` is
     worked out by the caller with the mode and capabilities of this moment, as QEMU does.
+    ``xbzrle_cache_bytes`` is the size of the cache while capability xbzrle is on; that is all it
+    takes for its group to appear.
     """
     info: dict[str, object] = {}
     if blocked_reasons:
@@ -67,6 +80,8 @@ def query_migrate(
         info["setup-time"] = run.setup_ms
         info["downtime"] = run.downtime_ms
         info["ram"] = _ram(run, ram_total_bytes)
+    if xbzrle_cache_bytes is not None and "ram" in info:
+        info["xbzrle-cache"] = {"cache-size": xbzrle_cache_bytes} | _NO_XBZRLE
     return info
 
 

@@ -29,6 +29,15 @@ _RAM_LINES_IF_ANY = (
     ("downtime ram", "downtime-bytes", "kbytes", 1024),
     ("postcopy ram", "postcopy-bytes", "kbytes", 1024),
 )
+_XBZRLE_LINES = (
+    ("cache size", "cache-size", "bytes", 1),
+    ("xbzrle transferred", "bytes", "kbytes", 1024),
+    ("xbzrle pages", "pages", "pages", 1),
+    ("xbzrle cache miss", "cache-miss", "pages", 1),
+    ("xbzrle cache miss rate", "cache-miss-rate", "", None),
+    ("xbzrle encoding rate", "encoding-rate", "", None),
+    ("xbzrle overflow", "overflow", "", 1),
+)
 
 
 def migrate_lines(vm: Machine) -> Sequence[str]:
@@ -57,6 +66,9 @@ def migrate_lines(vm: Machine) -> Sequence[str]:
     if isinstance(ram, dict):
         lines.extend(_line(ram, *row) for row in _RAM_LINES)
         lines.extend(_line(ram, *row) for row in _RAM_LINES_IF_ANY if ram[row[1]])
+    cache = info.get("xbzrle-cache")
+    if isinstance(cache, dict):
+        lines.extend(_line(cache, *row) for row in _XBZRLE_LINES)
     if "cpu-throttle-percentage" in info:
         lines.append(f"cpu throttle percentage: {info['cpu-throttle-percentage']}")
     return lines

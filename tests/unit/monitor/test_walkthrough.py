@@ -7,6 +7,7 @@ import re
 import pytest
 from vms import MIB, fill, make, short, wait, waiting
 
+from migsim.channel.memory import MemoryOutput
 from migsim.guest.workloads import Uniform
 
 SIZE = 16 * MIB
@@ -212,6 +213,26 @@ def test_info_migrate_after_cancel_and_failure(tmp_path):
     status, total = hmp_lines(source, "info migrate")[len(GLOBALS) :]
     assert re.fullmatch(r"Migration status: failed \(.+\)", status)
     assert total == "total time: 0 ms"
+
+
+def test_the_group_of_xbzrle_appears_with_its_capability():
+    source = make(MIB)
+    source.save(MemoryOutput())
+    assert "xbzrle-cache" not in source.query_migrate()
+    source.set_capabilities([("xbzrle", True)])
+    cache = source.query_migrate()["xbzrle-cache"]
+    members = {"cache-size", "bytes", "pages", "cache-miss", "cache-miss-rate", "encoding-rate"}
+    assert set(cache) == members | {"overflow"}
+    assert cache["cache-size"] == 64 * MIB
+    assert hmp_lines(source, "info migrate")[-7:] == [
+        "cache size: 67108864 bytes",
+        "xbzrle transferred: 0 kbytes",
+        "xbzrle pages: 0 pages",
+        "xbzrle cache miss: 0 pages",
+        "xbzrle cache miss rate: 0.00",
+        "xbzrle encoding rate: 0.00",
+        "xbzrle overflow: 0",
+    ]
 
 
 def test_release_8_2_does_not_know_switchover_start(tmp_path):
