@@ -20,7 +20,7 @@ _PIECE_WORDS = 1 << 16
 # Words that `take` expands at once: 2^20 pages, one byte each while they are being searched.
 _TAKE_WORDS = 1 << 14
 # Page numbers that one scattered write handles at once; its temporaries stay in cache.
-_SCATTER_PFNS = 1 << 17
+_SCATTER_PFNS = 1 << 14
 # Up to this many pages of span per page number, one byte per page of the span is cheaper.
 _DENSE_SPAN = 16
 
@@ -172,6 +172,47 @@ class DirtyBitmap:
             return pieces[0]
         return np.concatenate(pieces) if pieces else np.empty(0, np.int64)
 
+    def reach(self, start: int, limit: int) -> tuple[int, int]:
+        """Return where the first ``limit`` set pages from ``start`` on end, and how many they are.
+
+        The end is one past the last of them; they are fewer than ``limit`` when fewer bits are set,
+        and ``(start, 0)`` is returned without any.  This counts bits, and lists no page.
+        """
+        end, found = start, 0
+        first, bit = divmod(max(start, 0), WORD_BITS)
+        size = limit // WORD_BITS + 2
+        while found < limit and first < self.words.size:
+            words = self.words[first : first + min(size, _PIECE_WORDS)]
+            if bit:
+                words = words.copy()
+                words[0] &= np.uint64(_ALL << bit & _ALL)
+            counts = np.bitwise_count(words)
+            total = int(counts.sum(dtype=np.int64))
+            if found + total >= limit:
+                sums = counts.cumsum(dtype=np.int64)
+                at = int(sums.searchsorted(limit - found))
+                left = limit - found - (int(sums[at - 1]) if at else 0)
+                return (first + at) * WORD_BITS + nth_bit(int(words[at]), left) + 1, limit
+            if total:
+                last = int(np.flatnonzero(counts)[-1])
+                end = (first + last) * WORD_BITS + int(words[last]).bit_length()
+                found += total
+            first, bit, size = first + words.size, 0, size * 2
+        return end, found
+
+    def count_common(self, other: DirtyBitmap, lo: int, hi: int) -> int:
+        """Return how many of pages ``lo`` to ``hi - 1`` are set here and in ``other``.
+
+        Raises:
+            IndexError: the range is outside one of the bitmaps.
+        """
+        other._check_range(lo, hi)
+        total = 0
+        for part, mask in self._parts(lo, hi):
+            common = self.words[part] & other.words[part]
+            total += count_words(common if mask == _ALL else common & np.uint64(mask))
+        return total
+
     # Arrays of page numbers, in any order, repeats allowed
 
     def set_pfns(self, pfns: npt.NDArray[np.int64]) -> None:
@@ -212,17 +253,25 @@ class DirtyBitmap:
             target &= ~packed
 
     def _write_scattered(self, pfns: npt.NDArray[np.int64], *, value: bool) -> None:
-        # One round per bit of a byte: within a round every repeat writes the same bit, so plain
-        # gather and scatter cannot lose an update, and it is three times as fast as ufunc.at.
-        low = (pfns & 7).astype(np.uint8)
+        # Write, look again, repeat for what is still wrong: where several pages of one byte met,
+        # only the last was written, which is rare among scattered pages.  Pages that need no change
+        # cost one look; they are sorted out first if they are many, else in the second round.
+        few = pfns.size // 2
         index = pfns >> 3
+        bits = np.left_shift(np.uint8(1), pfns.astype(np.uint8) & np.uint8(7))
         target = self._bytes
-        for bit in range(8):
-            here = index.take(np.flatnonzero(low == bit))
-            if value:
-                target[here] = target.take(here, mode="clip") | np.uint8(1 << bit)
-            else:
-                target[here] = target.take(here, mode="clip") & np.uint8(0xFF ^ (1 << bit))
+        while True:
+            old = target.take(index, mode="clip")
+            found = old & bits
+            right = int(np.count_nonzero(found))
+            wrong = index.size - right if value else right
+            if wrong == 0:
+                return
+            if wrong <= few:
+                where = np.flatnonzero(found == 0 if value else found)
+                index, bits, old = index[where], bits[where], old[where]
+            target[index] = old | bits if value else old & ~bits
+            few = pfns.size
 
     def _bounds(self, pfns: npt.NDArray[np.int64]) -> tuple[int, int]:
         """Return the smallest page number and one past the largest, (0, 0) when empty."""
@@ -260,6 +309,13 @@ class DirtyBitmap:
 def lowest_bit(word: int) -> int:
     """Return the number of the lowest set bit of ``word``, which must not be 0."""
     return (word & -word).bit_length() - 1
+
+
+def nth_bit(word: int, nth: int) -> int:
+    """Return the number of the ``nth`` set bit of ``word`` (1 is the lowest), which must exist."""
+    for _ in range(nth - 1):
+        word &= word - 1
+    return lowest_bit(word)
 
 
 def count_words(words: npt.NDArray[np.uint64]) -> int:

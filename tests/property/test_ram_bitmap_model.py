@@ -63,6 +63,22 @@ class BitmapMachine(RuleBasedStateMachine):
         self.bitmap.set_all()
         self.model = set(range(self.pages))
 
+    @rule(data=st.data(), limit=st.integers(0, 70))
+    def reach(self, data, limit):
+        start = data.draw(st.integers(0, self.pages), label="start")
+        there = sorted(pfn for pfn in self.model if pfn >= start)[:limit]
+        end = there[-1] + 1 if there else start
+        assert self.bitmap.reach(start, limit) == (end, len(there))
+
+    @rule(data=st.data())
+    def count_common(self, data):
+        lo, hi = bounds(data, self.pages)
+        pfns = set(numbers(data, self.pages))
+        other = DirtyBitmap(self.pages)
+        other.set_pfns(np.array(sorted(pfns), np.int64))
+        common = self.model & pfns & set(range(lo, hi))
+        assert self.bitmap.count_common(other, lo, hi) == len(common)
+
     @rule(data=st.data())
     def merge(self, data):
         pfns = numbers(data, self.pages)

@@ -166,6 +166,60 @@ def test_take(start, limit, stop, found):
     assert bitmap.count() == 5
 
 
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("present", [[], [0], [1, 2, 3, 4, 5, 6], list(range(8))])
+def test_scattered_pages_that_share_a_byte(present, repeats):
+    pages = 1 << 20
+    byte = [*range(8), pages - 1] * repeats  # the last page keeps them from being written densely
+    bitmap = bitmap_of(pages, present)
+    bitmap.set_pfns(np.array(byte, np.int64))
+    assert bitmap.take(0, pages).tolist() == [*range(8), pages - 1]
+    bitmap.clear_pfns(np.array([p for p in byte if p not in (5, 9)], np.int64))
+    assert bitmap.take(0, pages).tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("start", "limit", "end", "number"),
+    [
+        (0, 3, 65, 3),
+        (2, 3, 66, 3),
+        (2, 4, 191, 4),
+        (2, 9, 191, 4),
+        (0, 0, 0, 0),
+        (7, -1, 7, 0),
+        (191, 10, 191, 0),
+        (500, 10, 500, 0),
+        (3, 1, 65, 1),
+    ],
+)
+def test_reach(start, limit, end, number):
+    bitmap = bitmap_of(200, [1, 2, 64, 65, 190])
+    assert bitmap.reach(start, limit) == (end, number)
+    assert bitmap.count() == 5
+
+
+@pytest.mark.parametrize("density", [0.0001, 0.01, 0.3, 0.9, 1.0])
+def test_reach_ends_where_take_does(density):
+    rng = np.random.default_rng(12)
+    pages = (1 << 23) + 333  # more words than are looked at together
+    bitmap = bitmap_of(pages, np.flatnonzero(rng.random(pages) < density))
+    for start in (0, 1, 64, 100_001, pages - 5):
+        for limit in (1, 2, 63, 64, 65, 70_000, pages):
+            taken = bitmap.take(start, limit)
+            end = int(taken[-1]) + 1 if taken.size else start
+            assert bitmap.reach(start, limit) == (end, taken.size)
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "number"), [(0, 200, 3), (0, 2, 0), (0, 3, 1), (2, 65, 2), (65, 190, 0)]
+)
+def test_count_common(lo, hi, number):
+    one, other = bitmap_of(200, [1, 2, 64, 65, 190]), bitmap_of(1000, [0, 2, 64, 190, 700])
+    assert one.count_common(other, lo, hi) == number
+    with pytest.raises(IndexError):
+        other.count_common(one, 0, 201)
+
+
 @pytest.mark.parametrize("density", [0.0001, 0.01, 0.3, 0.9, 1.0])
 def test_windows_of_take_join_to_the_whole(density):
     rng = np.random.default_rng(11)
