@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..ram.backends import PhantomBackend
 from ..ram.bitmap import DirtyBitmap
 from ..ram.dirtylog import CLEAR_BITMAP_SHIFT
 from ..stream.ram_records import PAGE_RECORD_BYTES, records_bytes
+from ..stream.wire import ZERO_RECORD_BYTES
 from .work import Work
 
 if TYPE_CHECKING:
@@ -106,22 +108,28 @@ class RamSender:
     ) -> int:
         """Send one batch out of the current block, or move on to the next block."""
         block, bitmap = self._blocks[self._block_index], self._bitmaps[self._block_index]
-        has_bytes = block.backend.has_bytes
-        limit = min(max_pages, BATCH_PAGES if has_bytes else BATCH_PAGES_COUNTED)
-        if room is not None:
-            limit = min(limit, room // PAGE_RECORD_BYTES + SPARE_PAGES)
-        pfns = bitmap.take(self._pfn, limit)
-        if not pfns.size:
+        pfns = None
+        zero = self._one_kind(block, bitmap, room, max_pages)
+        if zero is None:
+            pfns = bitmap.take(self._pfn, self._limit(block, room, max_pages, PAGE_RECORD_BYTES))
+            zero = self._zero_mask(block, pfns)
+        if not zero.size:
             self._next_block()
             return 0
-        zero = self._zero_mask(block, pfns)
         name = writer.next_name(block.name)
         plan = writer.plan(block.name, zero, room)
-        pfns, zero = pfns[: plan.count], zero[: plan.count]
-        after = int(pfns[-1]) + 1
-        block.log.clear_chunks(int(pfns[0]), after - 1)
-        bitmap.clear_range(int(pfns[0]), after)
-        writer.pages(block.name, pfns, block.read(pfns) if has_bytes else None, zero, plan)
+        zero = zero[: plan.count]
+        if pfns is None:
+            first, after = bitmap.next_set(self._pfn), bitmap.reach(self._pfn, plan.count)[0]
+        else:
+            first, after = int(pfns[0]), int(pfns[plan.count - 1]) + 1
+        block.log.clear_chunks(first, after - 1)
+        bitmap.clear_range(first, after)
+        if pfns is None or not block.backend.has_bytes:
+            writer.skip_pages(block.name, zero, plan)
+        else:
+            pfns = pfns[: plan.count]
+            writer.pages(block.name, pfns, block.read(pfns), zero, plan)
         self._pfn = after
         self.dirty_pages -= plan.count
         zeros = int(np.count_nonzero(zero))
@@ -129,6 +137,32 @@ class RamSender:
         work.normal_pages += plan.count - zeros
         work.bytes_out += records_bytes(name, zero)
         return plan.count
+
+    def _limit(self, block: RAMBlock, room: int | None, max_pages: int, record_bytes: int) -> int:
+        """Return how many candidates are worth looking at."""
+        limit = min(max_pages, BATCH_PAGES if block.backend.has_bytes else BATCH_PAGES_COUNTED)
+        return limit if room is None else min(limit, room // record_bytes + SPARE_PAGES)
+
+    def _one_kind(
+        self, block: RAMBlock, bitmap: DirtyBitmap, room: int | None, max_pages: int
+    ) -> NDArray[np.bool_] | None:
+        """Return the zero mask of the next candidates if they need not be looked at one by one.
+
+        That is so where memory is only a bitmap and they are all zero, or none is: then their
+        number says everything, and words are counted instead of pages being listed.
+        """
+        backend = block.backend
+        if not isinstance(backend, PhantomBackend):
+            return None
+        first = bitmap.next_set(self._pfn)
+        starts_zero = self._detect_zero and backend.nonzero.next_set(first) != first
+        record_bytes = ZERO_RECORD_BYTES if starts_zero else PAGE_RECORD_BYTES
+        after, count = bitmap.reach(first, self._limit(block, room, max_pages, record_bytes))
+        if self._detect_zero:
+            normal = bitmap.count_common(backend.nonzero, first, after)
+            if normal != (0 if starts_zero else count):
+                return None
+        return np.full(count, starts_zero)
 
     def _zero_mask(self, block: RAMBlock, pfns: NDArray[np.int64]) -> NDArray[np.bool_]:
         if not self._detect_zero:

@@ -32,6 +32,7 @@ class OutFile:
 
     def __init__(self, channel: OutputChannel) -> None:
         self.channel = channel
+        self._counter = channel if isinstance(channel, SkippingChannel) else None
         self._pending = bytearray()
         self._state = FlushState()
         self._transferred = 0
@@ -103,18 +104,28 @@ class OutFile:
         """
         if not pfns.size:
             return
-        if plan is None or plan.count != pfns.size:
-            plan = self.plan(block_name, zero_mask)
-        self._state = plan.state
-        self._transferred += plan.flushed_bytes
         if data is None:
-            self._skip(records_bytes(block_name, zero_mask))
+            self.skip_pages(block_name, zero_mask, plan)
             return
+        self._account_pages(block_name, zero_mask, plan)
         self._drain()
         for first in range(0, pfns.size, _PIECE_PAGES):
             piece = slice(first, first + _PIECE_PAGES)
             name = block_name if first == 0 else None
             self._write_large(encode_pages(name, pfns[piece], data[piece], zero_mask[piece]))
+
+    def skip_pages(
+        self,
+        block_name: str | None,
+        zero_mask: NDArray[np.bool_],
+        plan: PagePlan | None = None,
+    ) -> None:
+        """Account for records that do not exist; arguments as of `put_pages`.
+
+        Only for a counting channel; which pages they are makes no difference.
+        """
+        self._account_pages(block_name, zero_mask, plan)
+        self._skip(records_bytes(block_name, zero_mask))
 
     def flush(self) -> None:
         """Hand everything to the channel, as at the end of each ram part and of setup."""
@@ -127,11 +138,19 @@ class OutFile:
         self._state, flushed = self._state.after_put(size_bytes)
         self._transferred += flushed
 
+    def _account_pages(
+        self, block_name: str | None, zero_mask: NDArray[np.bool_], plan: PagePlan | None
+    ) -> None:
+        if plan is None or plan.count != zero_mask.size:
+            plan = self.plan(block_name, zero_mask)
+        self._state = plan.state
+        self._transferred += plan.flushed_bytes
+
     def _skip(self, size_bytes: int) -> None:
         self._drain()
-        if not isinstance(self.channel, SkippingChannel):
+        if self._counter is None:
             raise TypeError("bytes can only be left out of a channel that counts (skip)")
-        self.channel.skip(size_bytes)
+        self._counter.skip(size_bytes)
 
     def _write_large(self, data: NDArray[np.uint8]) -> None:
         if data.size >= _PIECE_BYTES:

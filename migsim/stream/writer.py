@@ -140,6 +140,14 @@ class StreamWriter:
             self.out.put_pages(self.next_name(block), pfns, data, zero_mask, plan)
             self._last_block = block
 
+    def skip_pages(
+        self, block: str, zero_mask: NDArray[np.bool_], plan: PagePlan | None = None
+    ) -> None:
+        """Account for page records that do not exist, on a counting channel."""
+        if zero_mask.size:
+            self.out.skip_pages(self.next_name(block), zero_mask, plan)
+            self._last_block = block
+
     def forget_block(self) -> None:
         """Make the next page record carry its block's name whatever came before."""
         self._last_block = None

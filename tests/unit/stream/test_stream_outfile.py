@@ -128,6 +128,19 @@ def test_a_counting_sink_counts_what_a_real_one_gets():
     assert real.position == 100_100 + records_bytes("ram0", mask)
 
 
+def test_pages_that_are_skipped_count_as_pages_that_are_put():
+    mask = np.random.default_rng(6).random(500) < 0.4
+    put, skipped = OutFile(CountingOutput()), OutFile(CountingOutput())
+    for name in ("ram0", None):
+        put.put_pages(name, np.arange(500), None, mask)
+        skipped.skip_pages(name, mask)
+        assert skipped.state == put.state
+        assert skipped.transferred == put.transferred
+        assert skipped.position == put.position
+    with pytest.raises(TypeError, match="counts"):
+        OutFile(MemoryOutput()).skip_pages("ram0", mask)
+
+
 def test_pages_cannot_be_left_out_of_a_real_stream():
     out = OutFile(MemoryOutput())
     with pytest.raises(TypeError, match="counts"):
