@@ -44,14 +44,22 @@ class SkippingChannel(Protocol):
 
 @runtime_checkable
 class RandomAccessChannel(Protocol):
-    """A target in which bytes can be placed anywhere (what mapped-ram needs)."""
+    """A target in which bytes can be placed anywhere and looked at (what mapped-ram needs)."""
 
     def write_at(self, position: int, data: Buffer) -> None:
         """Place all of ``data`` at byte ``position``; the running position does not move."""
         ...
 
+    def read_at(self, position: int, room: memoryview) -> int:
+        """Fill the beginning of ``room`` with the bytes at ``position``; return how many came."""
+        ...
+
     def seek(self, position: int) -> None:
         """Go on writing at byte ``position``; what is skipped stays a hole."""
+        ...
+
+    def resize(self, size_bytes: int) -> None:
+        """Cut the target to ``size_bytes``, or let it grow by a hole."""
         ...
 
 

@@ -95,9 +95,17 @@ class FaultyOutput:
         self._random_access().write_at(position, view[:fits])
         self._strike(fits, view.nbytes)
 
+    def read_at(self, position: int, room: memoryview) -> int:
+        """Read from the inner channel, which must allow it; only writing breaks."""
+        return self._random_access().read_at(position, room)
+
     def seek(self, position: int) -> None:
         """Move the inner channel, which must allow it."""
         self._random_access().seek(position)
+
+    def resize(self, size_bytes: int) -> None:
+        """Resize the inner channel's target, which must be possible."""
+        self._random_access().resize(size_bytes)
 
     def flush(self) -> None:
         """Flush the inner channel."""

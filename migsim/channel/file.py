@@ -24,6 +24,20 @@ def _failed(path: str, operation: str, error: OSError) -> ChannelError:
     return ChannelError(f"file:{path}", operation, error.strerror or str(error), error.errno)
 
 
+def _as_os_error(error: OSError | OverflowError) -> OSError:
+    """Return ``error``; a number that no file can have is a file that is too large."""
+    return error if isinstance(error, OSError) else OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def _read_at(fd: int, path: str, position: int, room: memoryview) -> int:
+    if position > _POSITION_MAX - len(room):
+        return 0
+    try:
+        return os.preadv(fd, [room], position)
+    except OSError as error:
+        raise _failed(path, "read", error) from error
+
+
 class FileOutput:
     """The output end of ``file:PATH[,offset=N]``.
 
@@ -66,9 +80,20 @@ class FileOutput:
         except OSError as error:
             raise _failed(self.path, "write", error) from error
 
+    def read_at(self, position: int, room: memoryview) -> int:
+        """Read bytes at ``position`` back into ``room``; 0 is the end."""
+        return _read_at(self._fd, self.path, position, room)
+
     def seek(self, position: int) -> None:
         """Go on writing at byte ``position``; what is skipped stays a hole."""
         self._position = position
+
+    def resize(self, size_bytes: int) -> None:
+        """Cut the file to ``size_bytes``, or let it grow by a hole."""
+        try:
+            os.ftruncate(self._fd, size_bytes)
+        except (OSError, OverflowError) as error:
+            raise _failed(self.path, "write", _as_os_error(error)) from error
 
     def flush(self) -> None:
         """Do nothing: every write goes to the kernel at once."""
@@ -133,12 +158,7 @@ class FileInput:
 
     def read_at(self, position: int, room: memoryview) -> int:
         """Read the bytes at ``position`` into ``room``; 0 is the end."""
-        if position > _POSITION_MAX - len(room):
-            return 0
-        try:
-            return os.preadv(self._fd, [room], position)
-        except OSError as error:
-            raise _failed(self.path, "read", error) from error
+        return _read_at(self._fd, self.path, position, room)
 
     def seekable(self) -> FileInput | None:
         """Return itself, or None when the file can only be read in order."""

@@ -9,19 +9,43 @@ if TYPE_CHECKING:
 
 
 class MemoryOutput:
-    """A sink that keeps everything in memory."""
+    """A sink that keeps everything in memory; what is skipped reads as zeros."""
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self._position = 0
 
     @property
     def position(self) -> int:
-        """Bytes taken so far."""
-        return len(self._data)
+        """Where the next byte goes."""
+        return self._position
 
     def write(self, data: Buffer) -> None:
         """Keep a copy of ``data``."""
-        self._data += memoryview(data).cast("B")
+        self.write_at(self._position, data)
+        self._position += memoryview(data).nbytes
+
+    def write_at(self, position: int, data: Buffer) -> None:
+        """Keep a copy of ``data`` at byte ``position``; the running position does not move."""
+        view = memoryview(data).cast("B")
+        if position > len(self._data):
+            self.resize(position)
+        self._data[position : position + view.nbytes] = view
+
+    def read_at(self, position: int, room: memoryview) -> int:
+        """Copy the bytes at ``position`` into ``room``."""
+        piece = self._data[position : position + len(room)]
+        room[: len(piece)] = piece
+        return len(piece)
+
+    def seek(self, position: int) -> None:
+        """Go on writing at byte ``position``."""
+        self._position = position
+
+    def resize(self, size_bytes: int) -> None:
+        """Cut what is kept to ``size_bytes``, or fill it up with zeros."""
+        del self._data[size_bytes:]
+        self._data += bytes(size_bytes - len(self._data))
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -31,6 +31,22 @@ _NAMED_PAGE = (int(RamFlag.ZERO), int(RamFlag.PAGE))
 _XBZRLE = (int(RamFlag.XBZRLE), int(RamFlag.XBZRLE | RamFlag.CONTINUE))
 
 
+class PageChannels(Protocol):
+    """Further channels that bring pages beside the main one (multifd)."""
+
+    def until_sync(self, blocks: Mapping[str, BlockInfo]) -> Iterator[PageBatch]:
+        """Yield what all channels bring up to their next common synchronisation point."""
+        ...
+
+    def finish(self) -> None:
+        """Check that nothing is left on any channel.
+
+        Raises:
+            StreamError: something is.
+        """
+        ...
+
+
 class RamReader:
     """Reads the parts of one ram section.
 
@@ -39,6 +55,7 @@ class RamReader:
         form: what is known of the block list's layout; may be completed until it comes.
         keep_order: yield page batches exactly as the records lie; otherwise pages of one stretch
             may be put together by kind, when no page occurs twice in it.
+        channels: further channels that bring pages, if there are any.
     """
 
     def __init__(
@@ -47,9 +64,12 @@ class RamReader:
         form: ListForm,
         *,
         keep_order: bool = False,
+        channels: PageChannels | None = None,
     ) -> None:
         self._source = source
         self._keep_order = keep_order
+        self._channels = channels
+        self._flushes = False
         self._blocks: dict[str, BlockInfo] | None = None
         self._block: BlockInfo | None = None
         self._mapped = False
@@ -75,6 +95,8 @@ class RamReader:
                 continue
             self._source.advance(RECORD_HEADER_BYTES)
             if flags == RamFlag.EOS:
+                if not self._flushes:  # machine types up to 8.0 synchronise here
+                    yield from self._channel_pages()
                 yield EndOfRecords(offset, word - flags)
                 return
             yield from self._other(flags, word - flags, offset)
@@ -87,7 +109,9 @@ class RamReader:
             expected = "no pages among the records of a mapped-ram stream"
             raise StreamError(offset, RAM_SECTION, expected, f"flags {flags:#x}")
         elif flags == RamFlag.MULTIFD_FLUSH:
+            self._flushes = True
             yield MultifdFlush(offset, address)
+            yield from self._channel_pages()
         elif flags in _NAMED_PAGE:
             yield self._named_page(flags, address // self.form.page_bytes, offset)
         elif flags in _XBZRLE:
@@ -115,6 +139,10 @@ class RamReader:
         yield RamBlocks(offset, blocks)
         for block in blocks if self._mapped else ():
             yield from read_pages(self._source, block)
+
+    def _channel_pages(self) -> Iterator[Item]:
+        if self._channels is not None:
+            yield from self._channels.until_sync(self.blocks)
 
     def _read_block(self, offset: int) -> BlockInfo:
         name = read_name(self._source, RAM_SECTION, "a block name")

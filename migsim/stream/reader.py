@@ -26,7 +26,7 @@ from .names import read_name
 from .options import QEMU_DEFAULTS, StreamOptions
 from .ram_reader import RamReader
 from .section_reader import read_configuration
-from .source import ByteSource
+from .source import ByteSource, open_source
 from .wire import (
     COMMAND_HEADER,
     COMMAND_LENGTHS,
@@ -48,6 +48,7 @@ from .wire import (
 if TYPE_CHECKING:
     from ..channel.base import InputChannel
     from .device_reader import LocalValues, Lookup
+    from .ram_reader import PageChannels
 
 _NAMED = (SectionType.START, SectionType.FULL)
 _NUMBERED = (SectionType.PART, SectionType.END)
@@ -66,13 +67,15 @@ class StreamReader:
     Page contents are valid until the next item is asked for; everything else may be kept.
 
     Args:
-        channel: the input; its position is the stream's first byte.
+        channel: the input, or a source over it; its position is the stream's first byte.
         describe: returns the description of a device section by name and instance id, or None.
         local: returns the values that the device has here, which the ``equal`` kinds of field are
             compared with and which stay where the stream says nothing.
         keep_order: yield page batches exactly as the records lie, which copying needs; otherwise
             pages of one stretch may be put together by kind, which is faster.
         options: what the stream has to have; by default what a QEMU expects.
+        channels: the multifd channels that belong to the stream, if there are any; their pages
+            come at the synchronisation points.
 
     Raises:
         StreamError: while iterating, at anything malformed, cut off or not understood.
@@ -81,14 +84,15 @@ class StreamReader:
 
     def __init__(
         self,
-        channel: InputChannel,
+        channel: InputChannel | ByteSource,
         describe: Lookup | None = None,
         *,
         local: LocalValues | None = None,
         keep_order: bool = False,
         options: StreamOptions = QEMU_DEFAULTS,
+        channels: PageChannels | None = None,
     ) -> None:
-        self._source = ByteSource(channel)
+        self._source = open_source(channel)
         self._options = options
         self._configured = options.configuration
         self._iterable: dict[int, SectionBegin] = {}
@@ -98,7 +102,8 @@ class StreamReader:
         self._footers = Footers(self._source, options.footers, self._iterable)
         self._devices = DeviceReader(self._source, self._footers, describe, local)
         form = ListForm(1 << options.page_bits)
-        self._ram = RamReader(self._source, form, keep_order=keep_order)
+        self._ram = RamReader(self._source, form, keep_order=keep_order, channels=channels)
+        self._channels = channels
 
     @property
     def position(self) -> int:
@@ -122,6 +127,8 @@ class StreamReader:
             yield from self._section(kind)
         if self._package_end is not None:
             raise self._error("the rest of the package", "the end marker", back=1)
+        if self._channels is not None:
+            self._channels.finish()
         yield EndMarker(self.position - 1)
         yield from self._end()
 

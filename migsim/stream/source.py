@@ -155,6 +155,6 @@ class ByteSource:
         self._begin, self._end = 0, len(left)
 
 
-def open_source(channel: InputChannel) -> ByteSource:
-    """Return the source over ``channel``, from its position on."""
-    return ByteSource(channel)
+def open_source(origin: InputChannel | ByteSource) -> ByteSource:
+    """Return the source over a channel, from its position on; a source is returned as it is."""
+    return origin if isinstance(origin, ByteSource) else ByteSource(origin)

@@ -120,14 +120,44 @@ def test_counted_and_placed_bytes_break_too(tmp_path):
 
 
 def test_the_channel_inside_must_be_able():
-    channel = FaultyOutput(MemoryOutput(), Fault(10))
+    counting = FaultyOutput(CountingOutput(), Fault(10))
     for use in (
-        lambda: channel.skip(1),
-        lambda: channel.seek(1),
-        lambda: channel.write_at(1, b"x"),
+        lambda: FaultyOutput(MemoryOutput(), Fault(10)).skip(1),
+        lambda: counting.seek(1),
+        lambda: counting.write_at(1, b"x"),
+        lambda: counting.read_at(1, memoryview(bytearray(1))),
+        lambda: counting.resize(1),
     ):
         with pytest.raises(TypeError):
             use()
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_bytes_are_placed_read_back_and_cut(tmp_path, kind):
+    channel = MemoryOutput() if kind == "memory" else FileOutput(tmp_path / "file")
+    channel.write(b"head")
+    channel.write_at(8, b"page")
+    channel.seek(6)
+    channel.write(b"t")
+    assert channel.position == 7
+    room = bytearray(20)
+    assert channel.read_at(2, memoryview(room)) == 10
+    assert room == b"ad\0\0t\0page" + bytes(10)
+    assert channel.read_at(12, memoryview(room)) == 0
+    for size in (10, 14):
+        channel.resize(size)
+    assert channel.read_at(0, memoryview(room)) == 14
+    assert room[:14] == b"head\0\0t\0pa" + bytes(4)
+    channel.close()
+
+
+def test_a_file_cannot_be_larger_than_any(tmp_path):
+    channel = FileOutput(tmp_path / "file")
+    for size in (1 << 62, 1 << 70):
+        with pytest.raises(ChannelError) as caught:
+            channel.resize(size)
+        assert caught.value.errno == errno.EFBIG
+    channel.close()
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
