@@ -148,7 +148,7 @@ def _all_runs(deltas: Deltas, offsets: NDArray[np.int64], page_bytes: int) -> _R
         row, start = int(rows[worst]), int(begin[worst])
         one = deltas.data[start : start + int(deltas.sizes[row])].tobytes()
         delta_runs(one, int(offsets[row]), page_bytes)
-        raise AssertionError("two looks at a delta disagree")
+        raise AssertionError("two looks at a delta disagree")  # pragma: no cover
     return _Runs(rows[delta], ends - count, pairs.data_at[heads], count)
 
 

@@ -30,6 +30,18 @@ def sample():
     return load_sample
 
 
+@functools.cache
+def load_recording(file: str) -> bytes:
+    raw = (STREAMS / file).read_bytes()
+    return lzma.decompress(raw) if file.endswith(".xz") else raw
+
+
+@pytest.fixture
+def recording():
+    """Return the bytes of a file that belongs to a recorded stream."""
+    return load_recording
+
+
 @pytest.fixture
 def describe():
     """Look up the sections that every machine has."""
