@@ -14,9 +14,11 @@ from ..errors import ConfigError, MigsimError
 from ..guest.devices import Device, save_order
 from ..migration.environment import SavedSection
 from ..vmstate.common import GLOBALSTATE, TIMER, globalstate_values, timer_values
+from .opaque import OpaqueDevice
 
 if TYPE_CHECKING:
     from ..guest.guest import Guest
+    from ..stream.items import DeviceSection
     from ..vmstate.fields import Value, Values
 
 TIMER_SECTION_ID = 0
@@ -30,15 +32,17 @@ class TimerDevice(Device):
 
     The clock is guest time in nanoseconds; the tick counter holds the same time in picoseconds,
     so that nothing is lost between two migsim machines.  A stream of a real QEMU has other ticks,
-    and then the clock decides.
+    and then the clock decides; its ticks go on from where they were, one each nanosecond, so that
+    a real guest that is sent on does not see its time-stamp counter jump.
     """
 
-    __slots__ = ("_guest_before", "guest")
+    __slots__ = ("_guest_before", "guest", "ticks_ahead")
 
     def __init__(self, guest: Guest) -> None:
         super().__init__("timer", TIMER, timer_values(), pre_save=_fetch, post_load=_apply)
         self.guest = guest
         self._guest_before = guest.get_state()
+        self.ticks_ahead: int | None = None
 
     def snapshot(self) -> Values:
         """Return the values, and remember where the guest stands now."""
@@ -54,7 +58,8 @@ class TimerDevice(Device):
 def _fetch(device: Device) -> None:
     assert isinstance(device, TimerDevice)
     time_ps = device.guest.time_ps
-    device.values = timer_values(clock_ns=time_ps // 1000, ticks=time_ps)
+    ticks = time_ps if device.ticks_ahead is None else time_ps // 1000 + device.ticks_ahead
+    device.values = timer_values(clock_ns=time_ps // 1000, ticks=ticks)
 
 
 def _apply(device: Device) -> None:
@@ -62,8 +67,9 @@ def _apply(device: Device) -> None:
     clock, ticks = device.values.get("cpu_clock_offset"), device.values["cpu_ticks_offset"]
     assert isinstance(ticks, int)
     clock_ns = clock if isinstance(clock, int) else 0
-    time_ps = ticks if ticks // 1000 == clock_ns else max(clock_ns, 0) * 1000
-    device.guest.resume_at(time_ps)
+    ours = ticks // 1000 == clock_ns
+    device.ticks_ahead = None if ours else ticks - clock_ns
+    device.guest.resume_at(ticks if ours else max(clock_ns, 0) * 1000)
 
 
 class DeviceTree:
@@ -82,6 +88,7 @@ class DeviceTree:
         self._by_section: dict[tuple[str, int], Device] = {("timer", 0): self._timer}
         self._ids: dict[Device, int] = {self._timer: TIMER_SECTION_ID}
         self._handles: dict[Device, list[_Handle]] = {}
+        self._adopted: list[OpaqueDevice] = []
         self._next_id = FIRST_DEVICE_SECTION_ID
         for device in devices:
             self.add(device)
@@ -125,6 +132,14 @@ class DeviceTree:
         del self._by_section[device.name, device.instance_id]
         del self._ids[device]
 
+    def adopt(self, sections: Iterable[DeviceSection]) -> None:
+        """Carry the devices of a stream that are not modelled, instead of those carried before."""
+        for device in self._adopted:
+            del self._ids[device]
+        self._adopted = [OpaqueDevice(section) for section in sections]
+        self._ids |= {device: device.section_id for device in self._adopted}
+        self._next_id = max(self._next_id, *(number + 1 for number in self._ids.values()))
+
     def find(self, name: str, instance_id: int) -> Device | None:
         """Return the device of that section, or None."""
         return self._by_section.get((name, instance_id))
@@ -137,11 +152,14 @@ class DeviceTree:
     ) -> list[SavedSection]:
         """Return the sections of all devices in stream order, ``globalstate`` last.
 
+        Adopted devices follow ``timer`` in the order in which they came.
+
         Raises:
             DeviceError: a device refused; those before it were asked already.
         """
         devices = [
             self._timer,
+            *self._adopted,
             *save_order(device for device in self._handles if device.migratable),
         ]
         if store_global_state:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..qapi.capabilities import CapabilitySet
     from ..qapi.parameters import MigrationParameters
     from ..qapi.release import Release
+    from ..stream.items import DeviceSection
 
 RUN_LIMIT_S = 30 * 86_400.0
 """Longest time for which `Machine.save` and `Machine.load` wait, in seconds of the clock."""
@@ -264,7 +265,7 @@ class Machine:
         self.blockers.check(self.parameters.mode)
         check_compatible(request)
         policy_for(self.parameters.mode)
-        check_modelled(self.capabilities, self.switches)
+        check_modelled(End.SOURCE, self.capabilities, self.switches)
         to.check_fits(self.ram)
         self.source.prepare(self.clock.now)
         try:
@@ -393,6 +394,18 @@ class Machine:
         """Return the device of that section, or None; for the loader."""
         return self.devices.find(name, instance_id)
 
+    @property
+    def adopts_devices(self) -> bool:
+        """Whether devices of a stream that are not modelled are carried; for the loader.
+
+        A machine ``none`` has no devices of its own, so a section that it does not know is wrong.
+        """
+        return self.machine_name != "none"
+
+    def adopt_devices(self, sections: Sequence[DeviceSection]) -> None:
+        """Carry the devices of a stream from now on; for the loader."""
+        self.devices.adopt(sections)
+
     def guest_arrived(self) -> None:
         """Let a guest that arrived suspended sleep on; for the receiving engine."""
         if self.run.was_suspended:
@@ -438,7 +451,7 @@ class Machine:
 
     def _start_incoming(self, origin: Origin, *, exit_on_error: bool) -> None:
         check_transport(self._request(End.TARGET, origin.transport))
-        check_modelled(self.capabilities, self.switches)
+        check_modelled(End.TARGET, self.capabilities, self.switches)
         self.incoming.prepare()
         try:
             channel = origin.open()

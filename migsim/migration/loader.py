@@ -8,7 +8,7 @@ section 14 and of the receiving QEMU (spec interop.md section 2.3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +39,15 @@ class LoaderView(MachineView, Protocol):
         """Return the device of that section, or None."""
         ...
 
+    @property
+    def adopts_devices(self) -> bool:
+        """Whether sections of unknown devices are carried as they are, not refused."""
+        ...
+
+    def adopt_devices(self, sections: Sequence[DeviceSection]) -> None:
+        """Carry these sections from now on, instead of any carried before."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -64,6 +73,7 @@ class _Findings:
     end: int = 0
     pages: dict[str, int] = field(default_factory=dict)
     sections: list[tuple[Device, DeviceSection]] = field(default_factory=list)
+    adopted: list[DeviceSection] = field(default_factory=list)
 
 
 def load_stream(channel: InputChannel, vm: LoaderView) -> Loaded:
@@ -100,6 +110,8 @@ class _Loader:
             journal.rollback()
             raise
         journal.commit()
+        if self._vm.adopts_devices:
+            self._vm.adopt_devices(found.adopted)
         return Loaded(found.runstate, found.was_suspended, found.end - self._start)
 
     def _items(self) -> Iterator[Item]:
@@ -215,6 +227,9 @@ class _Loader:
             self._read_globalstate(item, found)
             return
         device = self._vm.find_device(item.name, item.instance_id)
+        if device is None and self._vm.adopts_devices:
+            found.adopted.append(item)
+            return
         if device is None:
             raise IncompatibleError(
                 item.offset,

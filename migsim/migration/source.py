@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 RAM_SECTION_ID = 1
 """Number under which every machine registers its RAM (spec stream.md section 4.2)."""
-DEVICE_STATUS_SINCE = "9.2"
-"""The release from which every migration passes through ``device`` (spec lifecycle.md 1)."""
+DEVICE_STATUS_SINCE = "10.0"
+"""The release from which every migration passes through ``device`` (spec modes.md 8)."""
 FAILING_SINCE = "11.0"
 """The release from which a failure is ``failing`` until everything is cleaned up."""
 SUSPENDED_SINCE = "9.0"
