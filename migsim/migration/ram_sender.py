@@ -125,11 +125,10 @@ class RamSender:
             first, after = int(pfns[0]), int(pfns[plan.count - 1]) + 1
         block.log.clear_chunks(first, after - 1)
         bitmap.clear_range(first, after)
-        if pfns is None or not block.backend.has_bytes:
-            writer.skip_pages(block.name, zero, plan)
-        else:
-            pfns = pfns[: plan.count]
-            writer.pages(block.name, pfns, block.read(pfns), zero, plan)
+        # Where no bytes are written, only the number of pages is looked at.
+        sent = np.broadcast_to(np.int64(first), plan.count) if pfns is None else pfns[: plan.count]
+        data = block.read(sent) if block.backend.has_bytes else None
+        writer.pages(block.name, sent, data, zero, plan)
         self._pfn = after
         self.dirty_pages -= plan.count
         zeros = int(np.count_nonzero(zero))
