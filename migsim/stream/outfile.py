@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..channel.base import Buffer, SkippingChannel
+from ..channel.base import Buffer, RandomAccessChannel, SkippingChannel
 from .flush import FlushState, PagePlan, plan_pages
 from .ram_records import encode_pages, name_field, records_bytes
 
@@ -56,6 +56,25 @@ class OutFile:
     def position(self) -> int:
         """Byte offset in the channel's target where the next byte goes."""
         return self.channel.position + len(self._pending)
+
+    def seek(self, position: int) -> None:
+        """Go on at byte ``position`` of a target that can be placed at will; leaves a hole.
+
+        As QEMU does, hands over what was put so far.
+        """
+        self.flush()
+        if not isinstance(self.channel, RandomAccessChannel):
+            raise TypeError("only a target of random access can be seeked")
+        self.channel.seek(position)
+
+    def count_placed(self, size_bytes: int) -> None:
+        """Count bytes that were written to their places in the target, past this object.
+
+        As QEMU does, hands over first what was put before.
+        """
+        if size_bytes:
+            self.flush()
+        self._transferred += size_bytes
 
     def put(self, data: Buffer) -> None:
         """Write small bytes: headers, commands, device state."""

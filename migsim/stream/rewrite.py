@@ -17,12 +17,14 @@ from .items import (
     Header,
     Item,
     MultifdFlush,
+    OpaquePart,
     PageBatch,
     RamBlocks,
     SectionBegin,
     SectionEnd,
 )
-from .wire import RamFlag, SectionType
+from .wire import SectionType
+from .xbzrle_records import XbzrleBatch
 
 if TYPE_CHECKING:
     from .writer import StreamWriter
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
 def rewrite(items: Iterable[Item], writer: StreamWriter) -> None:
     """Write ``items`` with ``writer`` and flush.
 
-    With the items of a reader that keeps the order, the bytes come out as they went in, for every
-    stream whose pages are plain records.  Leaving out, changing or adding items on the way makes
-    another stream; page batches name their block where the original did and where it changes.
-    Bytes behind the stream are dropped.
+    With the items of a reader that keeps the order and a writer of the same form and options, the
+    bytes come out as they went in, as long as subsections of the configuration lie in QEMU's order;
+    with mapped-ram, what lies under clear bits is not copied.  Another form of writer converts.
+    Leaving out, changing or adding items on the way makes another stream; page batches name their
+    block where the original did and where it changes.  Bytes behind the stream are dropped.
 
     Raises:
         ChannelError: the writer's channel cannot take the bytes.
@@ -63,7 +66,9 @@ def write_item(item: Item, writer: StreamWriter) -> None:
         case EndMarker():
             writer.end_marker()
         case Description(raw=raw):
-            writer.description(raw)
+            writer.description_like(raw)
+        case OpaquePart(body=body):
+            writer.opaque_part(body)
         case _:
             _write_ram_item(item, writer)
 
@@ -74,11 +79,14 @@ def _write_ram_item(item: Item, writer: StreamWriter) -> None:
             _write_pages(item, writer)
         case RamBlocks(blocks=blocks):
             writer.block_list(blocks)
+        case XbzrleBatch():
+            if item.named:
+                writer.forget_block()
+            writer.deltas(item)
         case EndOfRecords(address=address):
-            writer.record(RamFlag.EOS, address)
-            writer.out.flush()
+            writer.end_records(address)
         case MultifdFlush(address=address):
-            writer.record(RamFlag.MULTIFD_FLUSH, address)
+            writer.synchronise(address)
 
 
 def _write_begin(item: SectionBegin, writer: StreamWriter) -> None:

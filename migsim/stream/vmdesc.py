@@ -6,6 +6,7 @@ without knowing the device (spec stream.md section 6).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _LOOK_COST = 1024
 _LOOK_BYTES = 1 << 20
 _SEARCH_BYTES = 256 << 20
 _DEPTH_MAX = 64
+_CONFIGURATION_HEAD = b'{"configuration": '
 Json = Mapping[str, object]
 
 
@@ -140,3 +142,18 @@ def make_description(
     """
     head = {} if configuration is None else {"configuration": configuration}
     return to_json({**head, "page_size": page_bytes, "devices": list(devices)})
+
+
+def with_configuration(raw: bytes, configuration: Json) -> bytes:
+    """Return a description's text with another configuration; the rest stays byte for byte.
+
+    A text that does not begin with a configuration is returned as it is.
+    """
+    if not raw.startswith(_CONFIGURATION_HEAD):
+        return raw
+    text = raw.decode("latin-1")  # one character a byte, whatever is in it
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, len(_CONFIGURATION_HEAD))
+    except (ValueError, RecursionError):
+        return raw
+    return _CONFIGURATION_HEAD + to_json(configuration) + raw[end:]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError
+from ..qapi.enums import Capability
 from ..vmstate.codec import encode
 from ..vmstate.common import CONFIGURATION, configuration_values
 from ..vmstate.describe import describe, describe_opaque, describe_section
-from .blocks import encode_block_list
 from .names import decode_text, encode_name, encode_text
-from .ram_records import EOS_RECORD
-from .vmdesc import make_description
+from .options import QEMU_DEFAULTS, StreamOptions
+from .ram_writer import MappedWriter, MultifdRamWriter, RamWriter, RecordWriter
+from .vmdesc import make_description, with_configuration
 from .wire import (
     COMMAND_HEADER,
     FILE_HEADER,
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
     from ..vmstate.fields import Value, VMStateDescription
     from .flush import PagePlan
     from .items import BlockInfo, Configuration
+    from .multifd_writer import MultifdWriter
     from .outfile import OutFile
+    from .xbzrle_records import XbzrleBatch
 
     Json = Mapping[str, object]
 
@@ -51,39 +55,90 @@ class StreamWriter:
     Flushes where QEMU does: behind the end record of each ram part, and at the very end
     (spec lifecycle.md section 6).
 
+    Args:
+        out: where the stream goes.
+        options: the switches to write it with.
+        mapped_ram: RAM goes to fixed places of the file, which must be one that can be seeked.
+        multifd: RAM goes to these further channels.
+
     Raises:
         ChannelError: from any method, when the channel cannot take the bytes.
-        ConfigError: a name or block list that cannot be written.
+        ConfigError: a name or block list that cannot be written, or forms that exclude each other.
         DeviceError: values that do not fit a description.
     """
 
-    def __init__(self, out: OutFile) -> None:
+    def __init__(
+        self,
+        out: OutFile,
+        *,
+        options: StreamOptions = QEMU_DEFAULTS,
+        mapped_ram: bool = False,
+        multifd: MultifdWriter | None = None,
+    ) -> None:
+        if mapped_ram and multifd is not None:
+            reason = "takes no packets of multifd: all channels write to the file"
+            raise ConfigError("mapped-ram", reason)
         self.out = out
-        self._configuration: Json = {}
+        self.mapped_ram = mapped_ram
+        self._options = options
+        self._multifd = multifd
+        self._page_bytes = 1 << options.page_bits
+        self._ram = self._ram_writer()
+        self._part = SectionType.START
+        self._configuration: Json | None = None
+        self._same_configuration = True
         self._devices: list[Json] = []
-        self._last_block: str | None = None
+
+    def _ram_writer(self) -> RamWriter:
+        if self.mapped_ram:
+            return MappedWriter(self.out, self._page_bytes)
+        if self._multifd is not None:
+            return MultifdRamWriter(self.out, self._multifd)
+        return RecordWriter(self.out, self._page_bytes)
 
     def header(self) -> None:
         """Write magic number and version."""
         self.out.put(FILE_HEADER.pack(FILE_MAGIC, FILE_VERSION))
 
     def configuration(
-        self, machine: str, capabilities: Sequence[str] = (), uuid: bytes | None = None
+        self,
+        machine: str,
+        capabilities: Sequence[str] = (),
+        uuid: bytes | None = None,
+        page_bits: int | None = None,
     ) -> None:
         """Write machine type, the checked capabilities that are on, and the UUID if there is one.
 
         ``machine`` is the full type name, ``capabilities`` are in the order of QMP's enumeration
-        (x-ignore-shared before mapped-ram), ``uuid`` has 16 bytes.
+        (x-ignore-shared before mapped-ram), ``uuid`` has 16 bytes.  ``page_bits`` is the target
+        page size as a power of two, where it has to be told (never on x86).
+
+        Nothing is written when the options leave the section out.
         """
+        if self._options.configuration is False:
+            return
         raw = encode_text(machine)
         values = configuration_values(decode_text(raw), tuple(capabilities), uuid)
         values |= {"len": len(raw), "name": raw}
+        if page_bits is not None:
+            values["target_page_bits"] = page_bits
+            self._page_bytes = 1 << page_bits
+            self._ram = self._ram_writer()
         self._configuration = describe(CONFIGURATION, values)
         self.out.put(U8.pack(SectionType.CONFIGURATION) + encode(CONFIGURATION, values))
 
     def configuration_like(self, item: Configuration) -> None:
-        """Write the configuration that a reader found."""
-        self.configuration(item.machine, item.capabilities or (), item.uuid)
+        """Write the configuration that a reader found, with ``mapped-ram`` as this writer has it.
+
+        An empty list of capabilities is left out.
+        """
+        given = item.capabilities or ()
+        kept = tuple(name for name in given if name != Capability.MAPPED_RAM)
+        wanted = (*kept, Capability.MAPPED_RAM.value) if self.mapped_ram else kept
+        if set(wanted) != set(given):
+            self._same_configuration = False
+            given = wanted
+        self.configuration(item.machine, given, item.uuid, item.page_bits)
 
     # Sections
 
@@ -91,6 +146,7 @@ class StreamWriter:
         self, kind: SectionType, section_id: int, name: str, instance_id: int, version: int
     ) -> None:
         """Write the header of a START or FULL section."""
+        self._part = kind
         self.out.put(
             SECTION_ID.pack(kind, section_id)
             + encode_name(name)
@@ -99,11 +155,13 @@ class StreamWriter:
 
     def begin_part(self, section_id: int, kind: SectionType = SectionType.PART) -> None:
         """Write the header of a PART, or of an END."""
+        self._part = kind
         self.out.put(SECTION_ID.pack(kind, section_id))
 
     def footer(self, section_id: int) -> None:
-        """Write the footer that follows the body of every section."""
-        self.out.put(SECTION_ID.pack(SectionType.FOOTER, section_id))
+        """Write the footer that follows the body of every section, unless options forbid."""
+        if self._options.footers is not False:
+            self.out.put(SECTION_ID.pack(SectionType.FOOTER, section_id))
 
     # RAM
 
@@ -114,18 +172,18 @@ class StreamWriter:
         self.end_ram_part(section_id)
 
     def block_list(self, blocks: Sequence[BlockInfo]) -> None:
-        """Write the size record and the blocks."""
-        self.out.put(encode_block_list(blocks))
+        """Write the size record and the blocks, and where they lie with mapped-ram."""
+        self._ram.block_list(blocks)
 
     def next_name(self, block: str) -> str | None:
         """Return the name that the next page record of ``block`` has to carry, or None."""
-        return None if block == self._last_block else block
+        return self._ram.next_name(block)
 
     def plan(
         self, block: str, zero_mask: NDArray[np.bool_], budget_bytes: int | None = None
     ) -> PagePlan:
         """Return how many of these pages go out before ``budget_bytes`` are exceeded."""
-        return self.out.plan(self.next_name(block), zero_mask, budget_bytes)
+        return self._ram.plan(block, zero_mask, budget_bytes)
 
     def pages(
         self,
@@ -135,31 +193,36 @@ class StreamWriter:
         zero_mask: NDArray[np.bool_],
         plan: PagePlan | None = None,
     ) -> None:
-        """Write page records of one block; arguments as of ``OutFile.put_pages``."""
-        if pfns.size:
-            self.out.put_pages(self.next_name(block), pfns, data, zero_mask, plan)
-            self._last_block = block
+        """Write pages of one block; arguments as of ``OutFile.put_pages``."""
+        self._ram.pages(block, pfns, data, zero_mask, plan)
 
     def skip_pages(
         self, block: str, zero_mask: NDArray[np.bool_], plan: PagePlan | None = None
     ) -> None:
         """Account for page records that do not exist, on a counting channel."""
-        if zero_mask.size:
-            self.out.skip_pages(self.next_name(block), zero_mask, plan)
-            self._last_block = block
+        self._ram.skip_pages(block, zero_mask, plan)
+
+    def deltas(self, batch: XbzrleBatch) -> None:
+        """Write changes of pages, as XBZRLE records where the form of RAM has them."""
+        self._ram.deltas(batch)
 
     def forget_block(self) -> None:
         """Make the next page record carry its block's name whatever came before."""
-        self._last_block = None
+        self._ram.forget_block()
 
-    def record(self, flag: RamFlag, address: int = 0) -> None:
-        """Write a record that is one word: EOS or MULTIFD_FLUSH."""
-        self.out.put(U64.pack(address | flag))
+    def synchronise(self, address: int = 0) -> None:
+        """Write a multifd synchronisation point: the record, and the mark on all channels."""
+        self._ram.synchronise(address)
+
+    def end_records(self, address: int = 0) -> None:
+        """Write the record that ends a part, with what belongs in front of it, and flush."""
+        self._ram.end_part(self._part)
+        self.out.put(U64.pack(address | RamFlag.EOS))
+        self.out.flush()
 
     def end_ram_part(self, section_id: int) -> None:
         """Write the end record, flush, and write the footer."""
-        self.out.put(EOS_RECORD)
-        self.out.flush()
+        self.end_records()
         self.footer(section_id)
 
     # Devices, commands, end
@@ -197,19 +260,30 @@ class StreamWriter:
         self.out.put(body)
         self.footer(section_id)
 
+    def opaque_part(self, body: Buffer) -> None:
+        """Write the body of a part of an iterable section other than ram."""
+        self.out.put(body)
+
     def command(self, number: int, data: bytes = b"") -> None:
         """Write a command; ``data`` has at most 65535 bytes."""
         self.out.put(COMMAND_HEADER.pack(SectionType.COMMAND, number, len(data)) + data)
 
     def end_marker(self) -> None:
         """Write the byte behind the last section."""
+        self._ram.end_part(SectionType.EOF)
         self.out.put(U8.pack(SectionType.EOF))
 
     def description(self, raw: bytes | None = None) -> None:
         """Write the description: ``raw``, or one of what this writer has written."""
         if raw is None:
-            raw = make_description(self._configuration, self._devices)
+            raw = make_description(self._configuration, self._devices, self._page_bytes)
         self.out.put(SECTION_ID.pack(SectionType.VMDESCRIPTION, len(raw)) + raw)
+
+    def description_like(self, raw: bytes) -> None:
+        """Write the description that a reader found, with the configuration as it was written."""
+        if not self._same_configuration and self._configuration is not None:
+            raw = with_configuration(raw, self._configuration)
+        self.description(raw)
 
     def finish(self, *, description: bool = True) -> None:
         """Write the end marker and, unless it is suppressed, the description; flush."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from migsim.errors import ConfigError, IncompatibleError
-from migsim.units import PAGE_BITS
 
 from .fields import Field, FieldType, Subsection, Value, Values, VMStateDescription
 
@@ -72,10 +71,6 @@ UUID = VMStateDescription(
 """Identity of the machine, with capability ``validate-uuid`` (spec stream.md section 3.2)."""
 
 
-def _other_page_size(values: Mapping[str, Value]) -> bool:
-    return values.get("target_page_bits", PAGE_BITS) != PAGE_BITS
-
-
 CONFIGURATION = VMStateDescription(
     name="configuration",
     version_id=1,
@@ -84,7 +79,7 @@ CONFIGURATION = VMStateDescription(
         Field("name", FieldType.BUFFER, size_field="len"),
     ),
     subsections=(
-        Subsection(TARGET_PAGE_BITS, _other_page_size),
+        Subsection(TARGET_PAGE_BITS, lambda values: "target_page_bits" in values),
         Subsection(CAPABILITIES, lambda values: bool(values.get("caps_count"))),
         Subsection(UUID, lambda values: "uuid.data" in values),
     ),

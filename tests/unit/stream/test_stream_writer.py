@@ -65,8 +65,8 @@ def test_flushes_happen_where_qemu_has_them(writer):
 
 def test_the_name_is_written_when_the_block_changes(writer, sink):
     one, page, zero = np.arange(1), np.ones((1, 4096), np.uint8), np.ones(1, bool)
-    for block in ("a", "a", "b", "a"):
-        assert (writer.next_name(block) is None) == (block == writer._last_block)
+    for block, name in (("a", "a"), ("a", None), ("b", "b"), ("a", "a")):
+        assert writer.next_name(block) == name
         writer.pages(block, one, page, zero)
     writer.forget_block()
     writer.pages("a", one, page, zero)
