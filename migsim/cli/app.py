@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import ParameterError
-from . import demo
+from . import demo, predict
 
 
 class UsageError(ParameterError):
@@ -60,6 +60,7 @@ def build() -> typer.Typer:
     group = new_group("Walk-throughs on a simulated host, with real files.")
     group.command("cpr-reboot")(demo.cpr_reboot)
     app.add_typer(group, name="demo")
+    app.command("predict")(predict.predict)
     return app
 
 

@@ -17,7 +17,7 @@ from ..migration.work import Work
 
 if TYPE_CHECKING:
     from ..clock import VirtualClock, WallClock
-    from .timing import HostTiming
+    from .timing import Timing
 
 WALL_SLICE_PAGES = 2048
 """Pages sent between two looks at the real clock: about 3 ms of work."""
@@ -56,7 +56,7 @@ class VirtualDriver:
     over yet stays under way, and all sums of time are sums of whole picoseconds.
     """
 
-    def __init__(self, machine: Steppable, clock: VirtualClock, timing: HostTiming) -> None:
+    def __init__(self, machine: Steppable, clock: VirtualClock, timing: Timing) -> None:
         self._machine = machine
         self.clock = clock
         self.timing = timing

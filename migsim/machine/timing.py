@@ -8,10 +8,22 @@ file at about 2.4 GiB/s, zero pages found at about 7 GiB/s, whole saves without 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ..migration.work import Phase, Work
+
+
+class Timing(Protocol):
+    """What a virtual driver asks about the host."""
+
+    def seconds(self, work: Work) -> float:
+        """Return how long ``work`` keeps the migration thread busy."""
+        ...
+
+    def pages_in(self, seconds: float) -> int:
+        """Return how many pages with content fit into ``seconds``; at least one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
