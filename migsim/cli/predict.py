@@ -95,9 +95,21 @@ def predict(
     if batch is not None:
         return _batch(batch, model, host, seed)
     inputs = inputs_of(
-        ram, nonzero, rate, working_set, pattern, curve, bandwidth, link, downtime_limit, mode,
-        transport, capability, parameter, time_limit,
-    )  # fmt: skip
+        ram=ram,
+        nonzero=nonzero,
+        rate=rate,
+        working_set=working_set,
+        pattern=pattern,
+        curve=curve,
+        bandwidth=bandwidth,
+        link=link,
+        downtime_limit=downtime_limit,
+        mode=mode,
+        transport=transport,
+        capabilities=capability,
+        parameters=parameter,
+        time_limit=time_limit,
+    )
     prediction = predict_with(model, inputs, host, seed=seed, trajectory=True)
     if as_json:
         typer.echo(json.dumps(prediction.to_dict(), indent=2))
@@ -131,6 +143,7 @@ def _batch(path: Path, model: str, host: HostModel, seed: int) -> int:
 
 
 def inputs_of(
+    *,
     ram: str | None,
     nonzero: float | None,
     rate: float | None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ParameterError
 from .inputs import Inputs
-from .result import Prediction
+
+if TYPE_CHECKING:
+    from .result import Prediction
 
 
 def read_configs(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -31,9 +33,7 @@ def read_configs(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 def answer_line(config: dict[str, Any], prediction: Prediction) -> dict[str, Any]:
     """Return the answer to one line: its id and the prediction in the names of the data."""
-    interval = {
-        name: [bounds.low, bounds.high] for name, bounds in prediction.intervals.items()
-    }
+    interval = {name: [bounds.low, bounds.high] for name, bounds in prediction.intervals.items()}
     return {
         "config": {"id": config.get("id", "")},
         "prediction": {

@@ -2,7 +2,9 @@
 
 A curve comes from ``calc-dirty-rate`` at several periods, or from the counters of a migration that
 runs.  Models want something that can be evaluated at any time, so a curve is turned into a mixture
-of page sets, each written at random at its own rate: distinct(t) = sum of W_i (1 - exp(-r_i t / W_i)).
+of page sets, each written at random at its own rate:
+
+    distinct(t) = sum of W_i (1 - exp(-r_i t / W_i))
 """
 
 from __future__ import annotations

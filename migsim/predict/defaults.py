@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ParameterError
 from ..units import MIB, PAGE_SIZE, format_size
-from .curve import DirtyCurve
 from .inputs import Inputs, Pattern, Transport
+
+if TYPE_CHECKING:
+    from .curve import DirtyCurve
 
 DEFAULT_NONZERO: Final = 0.5
 """Share of RAM that is taken to be non-zero: that of a guest whose page cache has half filled."""

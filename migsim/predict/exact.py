@@ -6,6 +6,7 @@ inputs, lets it migrate into a channel that counts, and reads off what QEMU woul
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -53,12 +54,10 @@ def predict_exact(
     with _PredictedMachine(inputs, host, seed) as machine:
         points: list[TrajectoryPoint] = []
         machine.migrate(CountingOutput())
-        try:
+        with contextlib.suppress(StateError):
             machine.run_until(
                 lambda: machine.ended(points if trajectory else None), inputs.time_limit_s
             )
-        except StateError:
-            pass
         return _answer(machine, inputs, host, seed, tuple(points))
 
 
@@ -148,9 +147,7 @@ class _PredictedMachine(Machine):
         self.inputs = inputs
         self.host = host
         memory = BackendSpec(BackendKind.PHANTOM, _RAM, inputs.ram_bytes)
-        super().__init__(
-            MachineConfig(memory=memory, workload=workload_of(inputs, seed))
-        )
+        super().__init__(MachineConfig(memory=memory, workload=workload_of(inputs, seed)))
         assert isinstance(self.clock, VirtualClock)
         self.costs = Costs(inputs, host, lambda: self.clock.now)
         self.driver = VirtualDriver(self, self.clock, self.costs)

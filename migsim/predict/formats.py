@@ -55,13 +55,8 @@ class MappedWriter(StreamWriter):
         placed = int(sent[count - 1]) if count else 0
         return PagePlan(count, placed, self.out.state)
 
-    def pages(
-        self,
-        block: str,
-        pfns: NDArray[np.int64],
-        data: NDArray[np.uint8] | None,
-        zero_mask: NDArray[np.bool_],
-        plan: PagePlan | None = None,
+    def skip_pages(
+        self, block: str, zero_mask: NDArray[np.bool_], plan: PagePlan | None = None
     ) -> None:
         """Count the pages of ``plan``."""
         plan = plan or self.plan(block, zero_mask)
@@ -95,13 +90,8 @@ class MultifdWriter(StreamWriter):
         done = int(np.searchsorted(ends, count, side="right"))
         return PagePlan(count, int(visible[done - 1]) if done else 0, self.out.state)
 
-    def pages(
-        self,
-        block: str,
-        pfns: NDArray[np.int64],
-        data: NDArray[np.uint8] | None,
-        zero_mask: NDArray[np.bool_],
-        plan: PagePlan | None = None,
+    def skip_pages(
+        self, block: str, zero_mask: NDArray[np.bool_], plan: PagePlan | None = None
     ) -> None:
         """Queue the pages and count the packets that have left."""
         sizes, _ = self._packets(zero_mask)

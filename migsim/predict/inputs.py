@@ -10,12 +10,13 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import ParameterError
 from ..units import MIB, PAGE_SIZE
-from .curve import DirtyCurve
 
+if TYPE_CHECKING:
+    from .curve import DirtyCurve
 
 _E = TypeVar("_E", bound=enum.Enum)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ParameterError
 from .exact import predict_exact
 from .explain import explain
 from .hostmodel import REFERENCE, HostModel
-from .inputs import Inputs
-from .result import Prediction
+
+if TYPE_CHECKING:
+    from .inputs import Inputs
+    from .result import Prediction
 
 MODELS: Final = ("exact",)
 
