@@ -147,14 +147,20 @@ class RecordWriter:
 class MultifdRamWriter(RecordWriter):
     """RAM in packets of further channels; the block list and synchronisation records stay.
 
-    The end of START and of every part with pages is a synchronisation point, so that a page may
-    come again in the next part.
+    The block list is followed by a synchronisation point, without which a QEMU crashes at the first
+    page (spec stream.md section 11, QEMU 10.0).  So is every part with pages, so that a page may
+    come again in the next one.
     """
 
     def __init__(self, out: OutFile, channels: MultifdWriter) -> None:
         super().__init__(out)
         self._channels = channels
         self._pending = False
+
+    def block_list(self, blocks: Sequence[BlockInfo]) -> None:
+        """Write the list, and the synchronisation point of setup."""
+        super().block_list(blocks)
+        self.synchronise()
 
     def plan(self, block: str, zero_mask: NDArray[np.bool_], budget: int | None) -> PagePlan:
         """Let all pages go out: the channels have no common limit here."""
@@ -192,8 +198,8 @@ class MultifdRamWriter(RecordWriter):
         self._pending = False
 
     def end_part(self, kind: SectionType) -> None:
-        """Synchronise at setup and behind pages."""
-        if self._pending or kind is SectionType.START:
+        """Synchronise behind pages."""
+        if self._pending:
             self.synchronise()
 
 
