@@ -86,7 +86,8 @@ class _BytesEntry:
 
     def forget(self) -> None:
         self._used_bytes = self._block.used_bytes
-        self._touched = DirtyBitmap(self._block.max_pages)
+        # Made with the first write: of a block that nothing is written to, size must not matter.
+        self._bitmap: DirtyBitmap | None = None
         self._saved: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = []
         # Asked once, before the first write: afterwards the memory is not untouched any more.
         self._pristine: bool | None = None
@@ -114,7 +115,7 @@ class _BytesEntry:
         block = self._block
         pages = block.backend.array()[: block.max_pages * block.page_size]
         view = pages.reshape(block.max_pages, block.page_size)
-        pfns = self._touched.take(0, self._touched.pages)
+        pfns = np.empty(0, np.int64) if self._bitmap is None else self._bitmap.take(0, len(view))
         starts, lengths = runs(pfns)
         if starts.size <= _MOST_DISCARDS:
             size = block.page_size
@@ -125,6 +126,12 @@ class _BytesEntry:
         for old, content in self._saved:
             view[old] = content
         block.resize(self._used_bytes)
+
+    @property
+    def _touched(self) -> DirtyBitmap:
+        if self._bitmap is None:
+            self._bitmap = DirtyBitmap(self._block.max_pages)
+        return self._bitmap
 
     def _remember(self, pfns: npt.NDArray[np.int64]) -> None:
         if not self._is_pristine():
