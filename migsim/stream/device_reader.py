@@ -9,7 +9,7 @@ from ..errors import StreamError
 from ..vmstate.common import GLOBALSTATE, TIMER
 from .footers import BODY_BYTES_MAX
 from .items import DeviceSection, SectionBegin
-from .section_reader import read_state, within_window
+from .section_reader import peek_state, read_state, within_window
 from .vmdesc import Found, body_bytes, find_description
 from .wire import SECTIONS_MAX
 
@@ -97,13 +97,15 @@ class DeviceReader:
         size, error = self._measure(entry, begin) if entry is not None else (None, None)
         if size is None:
             entry = None
+            size = self._common(begin)
+        if size is None:
             if self._footers.present is False:
-                return self._common(begin, error), None
+                expected = "a device section whose length is known"
+                found = f"{begin.name}, without description and footer"
+                raise error or StreamError(begin.offset, begin.name, expected, found)
             try:
                 size = self._footers.find(begin.name, begin.section_id, limit_bytes)
             except StreamError as missing:
-                if self._footers.present is None and begin.name in _COMMON:
-                    return self._common(begin, missing), None
                 raise error or missing from None
         return bytes(self._source.take(size, begin.name, "device state")), entry
 
@@ -124,14 +126,16 @@ class DeviceReader:
         expected = f"the footer of section {begin.section_id}"
         return None, StreamError(source.position + size, begin.name, expected, "something else")
 
-    def _common(self, begin: SectionBegin, error: StreamError | None) -> bytes:
-        """Take the body of a section that every machine has, where no footers tell its end."""
+    def _common(self, begin: SectionBegin) -> int | None:
+        """Return the body's length if it is of a section that every machine has."""
         description = _COMMON.get(begin.name)
-        if description is not None:
-            return read_state(self._source, description, begin.version, begin.name)[1]
-        expected = "a device section whose length is known"
-        found = f"{begin.name}, without description and footer"
-        raise error or StreamError(begin.offset, begin.name, expected, found)
+        if description is None:
+            return None
+        try:
+            size = len(peek_state(self._source, description, begin.version, begin.name)[1])
+        except StreamError:
+            return None
+        return size if self._footers.follows(begin.section_id, size) else None
 
     def _entry(self, begin: SectionBegin, index: int) -> Json | None:
         """Return what the description at the end says of the ``index``-th device section."""

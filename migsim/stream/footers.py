@@ -82,29 +82,40 @@ class Footers:
         """
         mark = re.compile(re.escape(SECTION_ID.pack(SectionType.FOOTER, section_id)))
         most = min(BODY_BYTES_MAX, BODY_BYTES_MAX if limit_bytes is None else limit_bytes)
-        done, wanted = 0, 1
+        at, wanted, doubtful = 0, 1, None
         while True:
+            # Looking at what follows may move the bytes, so they are asked for at each turn.
             view = self._source.window(wanted)[:most]
             arrived = len(view)
-            for match in mark.finditer(view, done):
+            if (match := mark.search(view, at)) is not None:
+                at = match.start() + 1
                 if match.end() == limit_bytes or self._may_begin(match.end()):
                     self.present = True
                     return match.start()
-            if arrived < wanted or arrived == most:
-                raise self._not_found(section, section_id, arrived)
-            done, wanted = max(0, arrived - SECTION_ID.size + 1), arrived + 1
+                if doubtful is None and self._byte(match.end()) == SectionType.EOF:
+                    doubtful = match.start()
+            elif arrived < wanted or arrived == most:
+                break
+            else:
+                at, wanted = max(at, arrived - SECTION_ID.size + 1), arrived + 1
+        if doubtful is None:
+            raise self._not_found(section, section_id, arrived)
+        self.present = True
+        return doubtful
+
+    def _byte(self, ahead: int) -> int | None:
+        """Return the byte that is ``ahead``, None when the source ends before."""
+        view = self._source.window(ahead + 1)[ahead:]
+        return view[0] if view else None
 
     def _may_begin(self, ahead: int) -> bool:
         """Return whether a section, command or the end of the stream may begin ``ahead`` bytes on.
 
         Only as many bytes are asked for as have to be there.
         """
-        view = self._source.window(ahead + 1)[ahead:]
-        if not view:
-            return False
-        kind = view[0]
+        kind = self._byte(ahead)
         if kind == SectionType.EOF:
-            return True
+            return self._is_end(ahead)
         view = self._source.window(ahead + SECTION_ID.size)[ahead:]
         if len(view) < SECTION_ID.size:
             return False
@@ -113,6 +124,12 @@ class Footers:
         if kind in _PARTS:
             return int(U32.unpack_from(view, 1)[0]) in self.started
         return kind in _STARTS and self._is_name(ahead)
+
+    def _is_end(self, ahead: int) -> bool:
+        """Return whether the zero byte ``ahead`` is likely the end marker; a pipe cannot tell."""
+        if not self._source.seekable:
+            return True
+        return self._byte(ahead + 1) in (None, SectionType.VMDESCRIPTION)
 
     @staticmethod
     def _is_command(view: memoryview) -> bool:

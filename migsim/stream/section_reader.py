@@ -60,7 +60,7 @@ def within_window(
         wanted = len(view) + 1
 
 
-def read_state(
+def peek_state(
     source: ByteSource,
     description: VMStateDescription,
     version: int,
@@ -69,7 +69,7 @@ def read_state(
     local: Mapping[str, Value] | None = None,
     bytes_max: int = BODY_BYTES_MAX,
 ) -> tuple[Values, bytes]:
-    """Take a state from ``source``; return its values and its bytes.
+    """Return values and bytes of the state at the position of ``source``, without moving.
 
     Behind a state something always follows, which decides whether it is complete.
 
@@ -86,7 +86,22 @@ def read_state(
             raise source.truncated(section, "what follows the state", len(view))
         return values, bytes(view[:end])
 
-    values, body = within_window(source, parse, section, bytes_max)
+    return within_window(source, parse, section, bytes_max)
+
+
+def read_state(
+    source: ByteSource,
+    description: VMStateDescription,
+    version: int,
+    section: str,
+    *,
+    local: Mapping[str, Value] | None = None,
+    bytes_max: int = BODY_BYTES_MAX,
+) -> tuple[Values, bytes]:
+    """Take a state from ``source``; arguments, results and errors as of `peek_state`."""
+    values, body = peek_state(
+        source, description, version, section, local=local, bytes_max=bytes_max
+    )
     source.advance(len(body))
     return values, body
 
