@@ -148,7 +148,7 @@ class Machine:
 
         Returns after how many of them it put itself to sleep, or None if it did not.
         """
-        if self.run.state is not RunState.RUNNING:
+        if self.exited is not None or self.run.state is not RunState.RUNNING:
             return None
         percent = 100 - self.source.throttle_percentage
         begin_ps = self.guest.time_ps
