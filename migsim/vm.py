@@ -9,7 +9,10 @@ from .monitor.hmp import HmpMonitor
 from .monitor.qmp import QmpMonitor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .clock import VirtualClock, WallClock
+    from .machine.addresses import Connector
     from .machine.config import MachineConfig
 
 
@@ -21,9 +24,13 @@ class VM(Machine):
     """
 
     def __init__(
-        self, config: MachineConfig, *, clock: VirtualClock | WallClock | None = None
+        self,
+        config: MachineConfig,
+        *,
+        clock: VirtualClock | WallClock | None = None,
+        connect: Callable[[Machine], Connector] | None = None,
     ) -> None:
-        super().__init__(config, clock=clock)
+        super().__init__(config, clock=clock, connect=connect)
         self._qmp = QmpMonitor(self)
         self._hmp = HmpMonitor(self)
 

@@ -39,16 +39,19 @@ def _read_at(fd: int, path: str, position: int, room: memoryview) -> int:
 
 
 class FileOutput:
-    """The output end of ``file:PATH[,offset=N]``.
+    """The output end of ``file:PATH[,offset=N]``, or of a file that is open already as ``fd``.
 
     Raises:
         ChannelError: the file cannot be opened, cut or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], offset: int = 0) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], offset: int = 0, *, fd: int | None = None
+    ) -> None:
         self.path = os.fspath(path)
         try:
-            fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _MODE)
+            if fd is None:
+                fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _MODE)
         except OSError as error:
             raise _failed(self.path, "open", error) from error
         self._fd = fd
@@ -115,12 +118,15 @@ class FileInput:
         ChannelError: the file cannot be opened or read.
     """
 
-    def __init__(self, path: str | os.PathLike[str], offset: int = 0) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], offset: int = 0, *, fd: int | None = None
+    ) -> None:
         self.path = os.fspath(path)
         self._position = offset
-        self._fd = -1
+        self._fd = -1 if fd is None else fd
         try:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            if fd is None:
+                self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             mode = os.fstat(self._fd).st_mode
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

@@ -39,11 +39,14 @@ class ChannelAddress:
         scheme: kind of channel.
         target: what follows the colon: a path, a command, a host and port, a name.
         offset_bytes: byte of the file at which the stream begins; 0 for all other schemes.
+        args: program and arguments of an ``exec`` address that was given as a list; empty means
+            that ``target`` is a command line for a shell.
     """
 
     scheme: Scheme
     target: str
     offset_bytes: int = 0
+    args: tuple[str, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -67,7 +70,24 @@ def parse_uri(uri: str) -> ChannelAddress:
     except ValueError:
         schemes = ", ".join(f"{known.value}:" for known in Scheme)
         raise ParameterError("uri", uri, f"an address that begins with one of {schemes}") from None
+    if scheme is Scheme.TCP:
+        split_host(target)
     if scheme is not Scheme.FILE:
         return ChannelAddress(scheme, target)
     path, option, size = target.partition(_OFFSET)
     return ChannelAddress(scheme, path, parse_size(size, "offset") if option else 0)
+
+
+def split_host(target: str) -> tuple[str, str]:
+    """Return host and port of ``HOST:PORT``; an IPv6 address stands in brackets.
+
+    The port may be a word; whether there is such a service shows when it is connected to.
+
+    Raises:
+        ParameterError: there is no port.
+    """
+    address = target.partition(",")[0]
+    host, colon, port = address.rpartition(":")
+    if not colon or not port:
+        raise ParameterError("uri", f"tcp:{target}", "a host and a port, as in tcp:HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), port

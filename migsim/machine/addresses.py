@@ -2,17 +2,80 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..channel.base import InputChannel, OutputChannel, SkippingChannel
 from ..channel.file import FileInput, FileOutput
-from ..channel.uri import ChannelAddress, parse_uri
+from ..channel.uri import ChannelAddress, Scheme, parse_uri
 from ..errors import ConfigError, ParameterError
 from ..qapi.migrate_rules import Transport
 
 if TYPE_CHECKING:
+    from ..channel.descriptors import DescriptorTable
     from ..ram.block import RAMList
+
+
+class Connector(Protocol):
+    """Opens the addresses that commands name.
+
+    One that connects to other processes may answer None: the channel comes later, through
+    `Machine.outgoing_ready` or `Machine.incoming_ready`.
+    """
+
+    def check(self, address: ChannelAddress) -> None:
+        """Refuse what can never be opened.
+
+        Raises:
+            ParameterError: a transport that this connector does not have, or a malformed address.
+        """
+        ...
+
+    def open_output(self, address: ChannelAddress) -> OutputChannel | None:
+        """Open ``address`` for a stream that goes out.
+
+        Raises:
+            ChannelError: it cannot be opened.
+        """
+        ...
+
+    def open_input(self, address: ChannelAddress) -> InputChannel | None:
+        """Open ``address`` for a stream that comes in; raises as `open_output`."""
+        ...
+
+    def abandon(self) -> None:
+        """Stop waiting for channels: nobody needs them any more."""
+        ...
+
+
+class FileConnector:
+    """Opens files, named or handed over as descriptors: what needs no other process."""
+
+    def __init__(self, descriptors: DescriptorTable) -> None:
+        self.descriptors = descriptors
+
+    def check(self, address: ChannelAddress) -> None:
+        """Refuse other transports, and names that no file can have."""
+        if "\0" in address.target or address.offset_bytes >= _OFFSET_LIMIT:
+            wanted = "a path without null bytes, an offset below 2^63"
+            raise ParameterError("uri", address.uri, wanted)
+        if address.scheme is not Scheme.FILE:
+            wanted = "a file: address; others are not driven in process"
+            raise ParameterError("uri", address.uri, wanted)
+
+    def open_output(self, address: ChannelAddress) -> OutputChannel:
+        """Open or create the file, cut to the offset."""
+        fd = self.descriptors.open_path(address.target, os.O_WRONLY)
+        return FileOutput(address.target, address.offset_bytes, fd=fd)
+
+    def open_input(self, address: ChannelAddress) -> InputChannel:
+        """Open the file at the offset."""
+        fd = self.descriptors.open_path(address.target, os.O_RDONLY)
+        return FileInput(address.target, address.offset_bytes, fd=fd)
+
+    def abandon(self) -> None:
+        """Do nothing: nothing is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +87,27 @@ class Target:
     channel: OutputChannel | None = None
 
     @classmethod
-    def of(cls, target: str | OutputChannel) -> Target:
-        """Return the target that a URI or a channel object means.
+    def of(cls, target: str | ChannelAddress | OutputChannel, connector: Connector) -> Target:
+        """Return the target that a URI, an address or a channel object means.
 
         Raises:
-            ParameterError: the URI is malformed, or its transport cannot be driven in process.
+            ParameterError: the URI is malformed, or its transport cannot be driven here.
         """
-        if isinstance(target, str):
-            address = _modelled(target)
+        if isinstance(target, str | ChannelAddress):
+            address = _address(target, connector)
             return cls(Transport(address.scheme), address=address)
         return cls(Transport.FILE, channel=target)
 
-    def open(self) -> OutputChannel:
-        """Return the open channel.
+    def open(self, connector: Connector) -> OutputChannel | None:
+        """Return the open channel, or None when it is being connected.
 
         Raises:
-            ChannelError: the file cannot be created or cut.
+            ChannelError: it cannot be opened.
         """
         if self.channel is not None:
             return self.channel
         assert self.address is not None
-        return FileOutput(self.address.target, self.address.offset_bytes)
+        return connector.open_output(self.address)
 
     def check_fits(self, ram: RAMList) -> None:
         """Refuse a channel that wants bytes which this RAM does not have.
@@ -69,33 +132,30 @@ class Origin:
     channel: InputChannel | None = None
 
     @classmethod
-    def of(cls, origin: str | InputChannel) -> Origin:
-        """Return the origin that a URI or a channel object means; raises as `Target.of`."""
-        if isinstance(origin, str):
-            address = _modelled(origin)
+    def of(cls, origin: str | ChannelAddress | InputChannel, connector: Connector) -> Origin:
+        """Return the origin that is meant; raises as `Target.of`."""
+        if isinstance(origin, str | ChannelAddress):
+            address = _address(origin, connector)
             return cls(Transport(address.scheme), address=address)
         return cls(Transport.FILE, channel=origin)
 
-    def open(self) -> InputChannel:
-        """Return the open channel.
+    def open(self, connector: Connector) -> InputChannel | None:
+        """Return the open channel, or None when it is waited for.
 
         Raises:
-            ChannelError: the file cannot be opened.
+            ChannelError: it cannot be opened.
         """
         if self.channel is not None:
             return self.channel
         assert self.address is not None
-        return FileInput(self.address.target, self.address.offset_bytes)
+        return connector.open_input(self.address)
 
 
 _OFFSET_LIMIT = 1 << 63
 """Files of the host end below this offset."""
 
 
-def _modelled(uri: str) -> ChannelAddress:
-    address = parse_uri(uri)
-    if "\0" in address.target or address.offset_bytes >= _OFFSET_LIMIT:
-        raise ParameterError("uri", uri, "a path without null bytes, an offset below 2^63")
-    if Transport(address.scheme) is not Transport.FILE:
-        raise ParameterError("uri", uri, "a file: address; others are not driven in process")
+def _address(given: str | ChannelAddress, connector: Connector) -> ChannelAddress:
+    address = parse_uri(given) if isinstance(given, str) else given
+    connector.check(address)
     return address

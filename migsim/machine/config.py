@@ -10,6 +10,7 @@ from ..qapi.release import Release
 from .timing import HostTiming
 
 if TYPE_CHECKING:
+    from ..channel.uri import ChannelAddress
     from ..guest.devices import Device
     from ..guest.workload import Workload
     from ..ram.backends import BackendSpec
@@ -21,11 +22,23 @@ class Profile(enum.Enum):
 
     SAFE never aborts: the mode is latched when ``migrate`` is given, a failed incoming migration
     can be tried again.  STRICT reports what QEMU does: `AbortError` where QEMU ends with a
-    signal, an incoming status that stays where QEMU leaves it.
+    signal, an incoming status that stays where QEMU leaves it.  ANSWERING gives QEMU's answers
+    like STRICT and never aborts, as SAFE: what a front-end wants.
     """
 
     SAFE = "safe"
     STRICT = "strict"
+    ANSWERING = "answering"
+
+    @property
+    def aborts(self) -> bool:
+        """Whether the process ends where QEMU's does."""
+        return self is Profile.STRICT
+
+    @property
+    def forgives(self) -> bool:
+        """Whether an incoming migration that failed can be tried again."""
+        return self is Profile.SAFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,7 @@ class MachineConfig:
         extra_blocks: further RAM blocks, ready made.
         devices: synthetic devices in the order of their creation.
         workload: what the guest writes while it runs; None for an idle guest.
-        incoming: None, ``defer``, or the URI to load from.
+        incoming: None, ``defer``, or the URI or address to load from.
         start_stopped: ``-S``: stay in prelaunch, or paused after an incoming migration.
         only_migratable: refuse devices and blockers that keep normal mode from working.
         name: the guest's name; no other meaning.
@@ -58,7 +71,7 @@ class MachineConfig:
     extra_blocks: tuple[RAMBlock, ...] = ()
     devices: tuple[Device, ...] = ()
     workload: Workload | None = None
-    incoming: str | None = None
+    incoming: str | ChannelAddress | None = None
     start_stopped: bool = False
     only_migratable: bool = False
     name: str = ""

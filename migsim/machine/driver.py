@@ -150,6 +150,20 @@ class WallDriver:
             if slept_ps is not None:
                 self._machine.guest_slept()
 
+    def turn(self) -> float | None:
+        """Do one piece of work, without sleeping.
+
+        Returns after how many seconds the next one is due; None when an engine waits for
+        something else, or has nothing to do.
+        """
+        self.catch_up()
+        if not self._machine.busy:
+            return None
+        work = self._machine.step(self.clock.now, WALL_SLICE_PAGES)
+        if work.wake_at is not None:
+            return max(0.0, work.wake_at - self.clock.now)
+        return None if work.idle else 0.0
+
     def _loop(self, over: Callable[[], bool], deadline: float) -> None:
         while True:
             self.catch_up()

@@ -20,9 +20,12 @@ class Event:
     data: Mapping[str, object] = field(default_factory=dict)
     time: float = 0.0
 
-    def qmp(self) -> dict[str, object]:
-        """Return the event as a QMP message; the timestamp counts from the clock's beginning."""
-        seconds, fraction = divmod(self.time, 1.0)
+    def qmp(self, epoch_s: float = 0.0) -> dict[str, object]:
+        """Return the event as a QMP message.
+
+        ``epoch_s`` is the Unix time, in seconds, of the clock's beginning.
+        """
+        seconds, fraction = divmod(epoch_s + self.time, 1.0)
         message: dict[str, object] = {
             "timestamp": {"seconds": int(seconds), "microseconds": int(fraction * 1e6)},
             "event": self.name,

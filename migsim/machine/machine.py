@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ..blockers.registry import BlockerRegistry, refuses_blockers
+from ..channel.descriptors import DescriptorTable
 from ..clock import VirtualClock, WallClock
 from ..errors import AbortError, ChannelError, StateError
 from ..guest.guest import Guest
@@ -23,8 +24,7 @@ from ..qapi.migrate_rules import End, MigrateRequest, Transport, check_compatibl
 from ..qapi.properties import MigrationProperties, compat_properties
 from ..ram.backends import BackendKind
 from ..ram.block import RAMBlock, RAMList
-from .addresses import Origin, Target
-from .config import MachineConfig, Profile
+from .addresses import Connector, FileConnector, Origin, Target
 from .devices import DeviceTree
 from .driver import VirtualDriver, WallDriver
 from .events import Event
@@ -35,6 +35,7 @@ from .unmodelled import check_modelled
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel, OutputChannel
+    from ..channel.uri import ChannelAddress
     from ..guest.devices import Device
     from ..migration.environment import SavedSection
     from ..migration.work import Work
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ..qapi.parameters import MigrationParameters
     from ..qapi.release import Release
     from ..stream.items import DeviceSection
+    from .config import MachineConfig
 
 RUN_LIMIT_S = 30 * 86_400.0
 """Longest time for which `Machine.save` and `Machine.load` wait, in seconds of the clock."""
@@ -64,15 +66,21 @@ class Machine:
         blockers, notifiers: who may forbid it, and who is told.
         parameters, capabilities, switches: settings of migration.
         source, incoming: the two engines.
+        descriptors: descriptors that monitors were given.
+        connector: who opens the addresses of migrations.
         exited: how the process ended, or None while it lives.
     """
 
     def __init__(
-        self, config: MachineConfig, *, clock: VirtualClock | WallClock | None = None
+        self,
+        config: MachineConfig,
+        *,
+        clock: VirtualClock | WallClock | None = None,
+        connect: Callable[[Machine], Connector] | None = None,
     ) -> None:
         self.config: MachineConfig = config
         self.release: Release = config.release
-        self.strict = config.profile is Profile.STRICT
+        self.strict = config.profile.aborts
         self.uuid = config.uuid
         self.suppress_vmdesc = config.suppress_vmdesc
         kind = machine_type(config.machine, config.release)
@@ -80,6 +88,11 @@ class Machine:
         self.exited: ProcessExit | None = None
         self.events: list[Event] = []
         self.clock = VirtualClock() if clock is None else clock
+        self.descriptors: DescriptorTable = DescriptorTable()
+        self.connector: Connector = (
+            FileConnector(self.descriptors) if connect is None else connect(self)
+        )
+        self._exit_on_error = True
         self.ram = _build_ram(config, kind.ram_id)
         compat = compat_properties(kind.version, config.release) if kind.version else ()
         properties = MigrationProperties.from_globals((*compat, *config.globals), config.release)
@@ -105,7 +118,9 @@ class Machine:
             else WallDriver(self, self.clock)
         )
         if config.incoming not in (None, "defer"):
-            self._start_incoming(Origin.of(config.incoming), exit_on_error=True)
+            assert config.incoming is not None
+            origin = Origin.of(config.incoming, self.connector)
+            self._start_incoming(origin, exit_on_error=True)
         elif config.incoming is None and not config.start_stopped:
             self.run.set(RunState.RUNNING)
 
@@ -212,9 +227,12 @@ class Machine:
         self.run.guest_suspends()
 
     @command
-    def quit(self) -> None:
-        """End the process; a migration that runs is cancelled."""
-        self.emit("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"})
+    def quit(self, reason: str = "host-qmp-quit") -> None:
+        """End the process; a migration that runs is cancelled.
+
+        ``reason`` is why, as the event SHUTDOWN has it.
+        """
+        self.emit("SHUTDOWN", {"guest": False, "reason": reason})
         if self.source.running:
             self.source.cancel()
         self._exit(ProcessExit(0, "quit"))
@@ -246,8 +264,8 @@ class Machine:
         self.capabilities = self.capabilities.updated(changes, self._capability_context())
 
     @command
-    def migrate(self, target: str | OutputChannel) -> None:
-        """Begin to save or send the guest to a URI or an open channel.
+    def migrate(self, target: str | ChannelAddress | OutputChannel) -> None:
+        """Begin to save or send the guest to a URI, an address or an open channel.
 
         The transfer goes on while time passes.
 
@@ -258,7 +276,7 @@ class Machine:
             BlockedError: something blocks migration in this mode.
             ChannelError: the target cannot be opened; the status is ``failed``.
         """
-        to = Target.of(target)
+        to = Target.of(target, self.connector)
         request = self._request(End.SOURCE, to.transport)
         check_transport(request)
         self._check_may_migrate()
@@ -269,15 +287,18 @@ class Machine:
         to.check_fits(self.ram)
         self.source.prepare(self.clock.now)
         try:
-            channel = to.open()
+            channel = to.open(self.connector)
         except ChannelError as error:
             self.source.fail_early(error)
             raise
-        self.source.connect(channel, self.clock.now)
+        if channel is not None:
+            self.source.connect(channel, self.clock.now)
 
     @command
-    def migrate_incoming(self, origin: str | InputChannel, *, exit_on_error: bool = True) -> None:
-        """Begin to load the guest from a URI or an open channel.
+    def migrate_incoming(
+        self, origin: str | ChannelAddress | InputChannel, *, exit_on_error: bool = True
+    ) -> None:
+        """Begin to load the guest from a URI, an address or an open channel.
 
         With ``exit_on_error`` a failed load ends the process with status 1, as it does in QEMU.
 
@@ -292,7 +313,7 @@ class Machine:
                 hint = "start the machine with incoming 'defer'"
                 raise StateError("migrate-incoming", self.run.state.value, ["inmigrate"], hint)
             raise StateError("migrate-incoming", "started", hint="the URI was given at start")
-        source = Origin.of(origin)
+        source = Origin.of(origin, self.connector)
         self._check_may_load()
         self._start_incoming(source, exit_on_error=exit_on_error)
 
@@ -304,6 +325,21 @@ class Machine:
             StateError: postcopy cannot be cancelled.
         """
         self.source.cancel()
+        if not self.source.running:
+            self.connector.abandon()
+
+    def outgoing_ready(self, channel: OutputChannel) -> None:
+        """Go on with the migration that waited for ``channel``; for connectors."""
+        self.driver.catch_up()
+        self.source.connect(channel, self.clock.now)
+
+    def outgoing_failed(self, error: ChannelError) -> None:
+        """End the migration that waited for a channel; for connectors."""
+        self.source.fail_early(error)
+
+    def incoming_ready(self, channel: InputChannel) -> None:
+        """Begin the load that waited for ``channel``; for connectors."""
+        self.incoming.connect(channel, exit_on_error=self._exit_on_error)
 
     @command
     def migrate_continue(self, state: MigrationStatus) -> None:
@@ -438,7 +474,8 @@ class Machine:
     @property
     def _incoming_started(self) -> bool:
         """Whether there has been a load that allows no other; in QEMU a failed one does not."""
-        failed = self.incoming.status.value is MigrationStatus.FAILED and not self.strict
+        forgives = self.config.profile.forgives
+        failed = forgives and self.incoming.status.value is MigrationStatus.FAILED
         return not failed and self.incoming.status.value is not MigrationStatus.NONE
 
     def _copies(self, block: RAMBlock) -> bool:
@@ -454,13 +491,15 @@ class Machine:
         check_modelled(End.TARGET, self.capabilities, self.switches)
         self.incoming.prepare()
         try:
-            channel = origin.open()
+            channel = origin.open(self.connector)
         except ChannelError:
             # QEMU stays in setup for good and refuses every further attempt.
-            if not self.strict:
+            if self.config.profile.forgives:
                 self.incoming.give_up()
             raise
-        self.incoming.connect(channel, exit_on_error=exit_on_error)
+        self._exit_on_error = exit_on_error
+        if channel is not None:
+            self.incoming.connect(channel, exit_on_error=exit_on_error)
 
     def _request(self, end: End, transport: Transport) -> MigrateRequest:
         return MigrateRequest(
@@ -488,6 +527,8 @@ class Machine:
         self.exited = how
         self.source.abandon()
         self.incoming.abandon()
+        self.connector.abandon()
+        self.descriptors.close()
         self.ram.close()
 
     def __enter__(self) -> Self:

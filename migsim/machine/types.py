@@ -58,3 +58,9 @@ def machine_type(name: str, release: Release = Release.DEFAULT) -> MachineType:
                 return MachineType(name, None, ram_id, wakeup, version)
     known = ", ".join(plain.name for plain in _PLAIN) + ", pc, q35 or a version of these"
     raise ConfigError(f"machine {name}", f"not a machine type of release {release}: take {known}")
+
+
+def machine_types(release: Release = Release.DEFAULT) -> list[MachineType]:
+    """Return the machine types of ``release``, those with an alias in their newest version."""
+    newest = [machine_type(alias, release) for _, alias, _, _ in _VERSIONED]
+    return [*_PLAIN, *newest]

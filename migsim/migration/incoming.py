@@ -11,6 +11,7 @@ lifecycle.md sections 1 and 3, QEMU 10.0).
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,6 +52,9 @@ class _Run:
     exit_on_error: bool
     stage: Stage = Stage.LISTEN
     loaded: Loaded | None = None
+    begun: bool = False
+    over: bool = False
+    problem: BaseException | None = None
 
 
 class MigrationIncoming:
@@ -59,6 +63,9 @@ class MigrationIncoming:
     Attributes:
         status: the incoming migration status.
         error: why the last load failed, or None.
+        addresses: where the machine listens for a source, as ``query-migrate`` shows it.
+        background: runs a load aside, so that the machine can be watched meanwhile; None loads in
+            one step.  The driver has to step again when the load is over.
     """
 
     def __init__(self, vm: IncomingView) -> None:
@@ -67,6 +74,8 @@ class MigrationIncoming:
             incoming=True, release=vm.release, on_change=self._status_changed
         )
         self.error: MigsimError | None = None
+        self.addresses: list[dict[str, object]] = []
+        self.background: Callable[[Callable[[], None]], None] | None = None
         self._run: _Run | None = None
         self._before: tuple[MigrationStatus, MigsimError | None] = (MigrationStatus.NONE, None)
 
@@ -122,18 +131,34 @@ class MigrationIncoming:
             run.channel.close()
 
     def _load(self, run: _Run) -> Work:
-        try:
-            run.loaded = load_stream(run.channel, self._vm)
-        except AbortError:
-            raise
-        except MigsimError as error:
-            self._fail(run, error)
+        if not run.begun:
+            run.begun = True
+            if self.background is None:
+                self._load_now(run)
+            else:
+                self.background(lambda: self._load_now(run))
+        if not run.over:
+            return Work(idle=True)
+        if isinstance(run.problem, MigsimError) and not isinstance(run.problem, AbortError):
+            self._fail(run, run.problem)
             return Work(phase=Phase.CLEANUP)
-        finally:
-            run.channel.close()
+        if run.problem is not None:
+            self._run = None
+            raise run.problem
+        assert run.loaded is not None
         run.stage = Stage.START
         # What starting costs passes before the guest runs, not after.
         return Work(loaded_bytes=run.loaded.size_bytes, phase=Phase.START)
+
+    def _load_now(self, run: _Run) -> None:
+        """Load the whole stream; the outcome is kept for the next step."""
+        try:
+            run.loaded = load_stream(run.channel, self._vm)
+        except BaseException as problem:
+            run.problem = problem
+        finally:
+            run.channel.close()
+            run.over = True
 
     def _fail(self, run: _Run, error: MigsimError) -> None:
         self._run = None

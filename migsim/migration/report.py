@@ -59,6 +59,8 @@ def query_migrate(
     if source.status.value is MigrationStatus.NONE or source.run is None:
         if incoming.status.value is not MigrationStatus.NONE:
             info["status"] = incoming.status.value.value
+            if incoming.addresses:
+                info["socket-address"] = list(incoming.addresses)
             if incoming.error is not None:
                 info["error-desc"] = str(incoming.error)
         return info

@@ -218,6 +218,14 @@ class MigrationSource:
             raise StateError("migrate_cancel", self.status.value, hint="postcopy cannot go back")
         if self.running and self.status.value is not MigrationStatus.CANCELLING:
             self.status.move(self.status.value, MigrationStatus.CANCELLING)
+            if self._run().transfer is None:
+                self._end_cancelled()  # nothing is open yet that would have to be closed
+
+    @property
+    def waits_for_channel(self) -> bool:
+        """Whether a migration has begun whose channel is still being connected."""
+        setup = self.status.value is MigrationStatus.SETUP
+        return setup and self.run is not None and self.run.transfer is None
 
     def resume_from(self, state: MigrationStatus) -> None:
         """Go on behind pre-switchover (``migrate-continue``).
@@ -238,7 +246,7 @@ class MigrationSource:
         Raises:
             AbortError: strict profile, where QEMU itself aborts.
         """
-        if not self.running:
+        if not self.running or self.waits_for_channel:
             return Work(idle=True)
         try:
             if self.status.value is MigrationStatus.CANCELLING:

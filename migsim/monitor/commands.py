@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from ..errors import ParameterError
+from typing import TYPE_CHECKING
+
+from ..channel.addresses import parse_channels
+from ..errors import ParameterError, StateError
 from ..machine.machine import Machine
-from ..qapi.enums import MigrationStatus
+from ..qapi.enums import Capability, MigrationStatus
+from .commands_process import PROCESS_COMMANDS
 from .errors import QmpError
+from .hmp import HmpMonitor
 from .schema import ArgType, Argument, Arguments, Command
+
+if TYPE_CHECKING:
+    from ..channel.uri import ChannelAddress
 
 
 def _migrate(vm: Machine, arguments: Arguments) -> object:
@@ -23,47 +31,27 @@ def _migrate_incoming(vm: Machine, arguments: Arguments) -> object:
     return {}
 
 
-def _address(command: str, uri: object, channels: object) -> str:
-    """Return the one address given: a URI, or that of the channel list's main channel."""
+def _address(command: str, uri: object, channels: object) -> str | ChannelAddress:
+    """Return the one address given: a URI, or that of the channel list's main channel.
+
+    A source takes one channel of each type and opens the cpr channel in cpr-transfer alone.  A
+    target takes one channel, whatever its type (seen on QEMU 10.0.2).
+    """
     if bool(uri is not None) == bool(channels):
         raise QmpError(f"{command}: give either 'uri' or 'channels'")
     if isinstance(uri, str):
         return uri
     assert isinstance(channels, list)
-    address = _main_channel(command, channels)
-    if not isinstance(address, dict) or address.get("transport") != "file":
-        raise QmpError(f"{command}: only the file transport is modelled in process")
-    filename, offset = address.get("filename"), address.get("offset")
-    if not isinstance(filename, str) or not ArgType.INTEGER.accepts(offset):
-        raise QmpError(f"{command}: a file channel needs 'filename' and 'offset'")
-    return f"file:{filename},offset={offset}"
-
-
-def _main_channel(command: str, channels: list[object]) -> object:
-    """Return the address of the main entry of a channel list.
-
-    A source takes one of each type and opens the cpr channel in cpr-transfer alone.  A target
-    takes one entry, whatever its type (seen on QEMU 10.0.2).
-    """
-    by_type: dict[str, object] = {}
-    for channel in channels:
-        match channel:
-            case {"channel-type": "main" | "cpr" as kind, "addr": address, **rest} if not rest:
-                if kind in by_type:
-                    raise QmpError(f"{command}: the channel list has two channels of type {kind}")
-                by_type[kind] = address
-            case _:
-                raise QmpError(
-                    f"{command}: a channel has 'channel-type' (main or cpr) and 'addr', and nothing"
-                    " else"
-                )
+    found = parse_channels(channels)
     if command == "migrate-incoming":
-        if len(by_type) != 1:
+        if found.main is not None and found.cpr is not None:
             raise QmpError(f"{command}: the channel list needs exactly one channel")
-        return next(iter(by_type.values()))
-    if "main" not in by_type:
+        address = found.main or found.cpr
+    else:
+        address = found.main
+    if address is None:
         raise QmpError(f"{command}: the channel list has no main channel")
-    return by_type["main"]
+    return address
 
 
 def _set_capabilities(vm: Machine, arguments: Arguments) -> object:
@@ -121,6 +109,27 @@ def _query_version(vm: Machine, _arguments: Arguments) -> object:
 
 def _name(vm: Machine, _arguments: Arguments) -> object:
     return {"name": vm.config.name} if vm.config.name else {}
+
+
+def _human_monitor(vm: Machine, arguments: Arguments) -> object:
+    return HmpMonitor(vm, detached=True).execute(str(arguments["command-line"]))
+
+
+def _start_postcopy(vm: Machine, _arguments: Arguments) -> object:
+    if Capability.POSTCOPY_RAM not in vm.capabilities:
+        raise StateError("migrate-start-postcopy", "off", hint="switch on postcopy-ram first")
+    if vm.source.status.value is MigrationStatus.NONE:
+        raise StateError("migrate-start-postcopy", "none", hint="no migration was started")
+    return {}
+
+
+def _pause(vm: Machine, _arguments: Arguments) -> object:
+    wanted = ["postcopy-active", "postcopy-recover"]
+    raise StateError("migrate-pause", vm.source.status.value.value, wanted)
+
+
+def _recover(vm: Machine, _arguments: Arguments) -> object:
+    raise StateError("migrate-recover", vm.incoming.status.value.value, ["postcopy-paused"])
 
 
 _URI_OR_CHANNELS = (
@@ -187,6 +196,24 @@ COMMANDS: dict[str, Command] = {
             lambda _vm, _: [{"name": name} for name in COMMANDS],
             "List the commands.",
         ),
+        Command("migrate-start-postcopy", _start_postcopy, "Let the target run ahead of its RAM."),
+        Command("migrate-pause", _pause, "Interrupt a postcopy migration."),
+        Command(
+            "migrate-recover",
+            _recover,
+            "Listen for a source that comes back to an interrupted postcopy.",
+            (Argument("uri", ArgType.STRING, required=True),),
+        ),
+        Command(
+            "human-monitor-command",
+            _human_monitor,
+            "Execute a line of the human monitor and return what it prints.",
+            (
+                Argument("command-line", ArgType.STRING, required=True),
+                Argument("cpu-index", ArgType.INTEGER),
+            ),
+        ),
+        *PROCESS_COMMANDS,
         _simple("stop"),
         _simple("cont"),
         _simple("system_reset"),

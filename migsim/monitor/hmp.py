@@ -111,6 +111,27 @@ def _info(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence
     return INFO_TOPICS[topic](vm)
 
 
+def _qmp(
+    name: str, *arguments: str
+) -> Callable[[Machine, frozenset[str], Sequence[str]], Sequence[str]]:
+    """Return a handler that is a QMP command with the words as its arguments."""
+
+    def handler(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+        from .commands import COMMANDS as QMP_COMMANDS  # noqa: PLC0415 - it needs this module
+
+        QMP_COMMANDS[name].handler(vm, dict(zip(arguments, words, strict=True)))
+        return ()
+
+    return handler
+
+
+def _help(_vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+    if words[:1] == ["info"]:
+        return [f"info {topic}" for topic in INFO_TOPICS]
+    names = [_ALIASES.get(word, word) for word in words[:1]] or list(COMMANDS)
+    return [f"{COMMANDS[n].name} {COMMANDS[n].usage}".rstrip() for n in names if n in COMMANDS]
+
+
 INFO_TOPICS: dict[str, Callable[[Machine], Sequence[str]]] = {
     "status": lambda vm: [f"VM status: {info_status(vm.run.state)}"],
     "migrate": migrate_lines,
@@ -128,6 +149,10 @@ _COMMANDS = (
     HmpCommand("migrate_continue", "state", _migrate_continue, "", (1, 1)),
     HmpCommand("migrate_set_capability", "capability state", _set_capability, "", (2, 2)),
     HmpCommand("migrate_set_parameter", "parameter value", _set_parameter, "", (2, 2)),
+    HmpCommand("migrate_start_postcopy", "", _qmp("migrate-start-postcopy")),
+    HmpCommand("migrate_pause", "", _qmp("migrate-pause")),
+    HmpCommand("migrate_recover", "uri", _qmp("migrate-recover", "uri"), "", (1, 1)),
+    HmpCommand("help", "[name]", _help, "", (0, 2)),
     HmpCommand("stop", "", _plain("stop")),
     HmpCommand("cont", "", _plain("cont")),
     HmpCommand("system_reset", "", _plain("system_reset")),
@@ -141,11 +166,19 @@ COMMANDS = {command.name: command for command in _COMMANDS}
 """Every command of the human monitor by name."""
 
 
-class HmpMonitor:
-    """Executes lines of the human monitor on one machine."""
+_IMPLIED = "migrate: went on in the background, as with -d: nobody can wait here"
 
-    def __init__(self, machine: Machine) -> None:
+
+class HmpMonitor:
+    """Executes lines of the human monitor on one machine.
+
+    ``detached`` makes every ``migrate`` one with ``-d``, as it is through QMP: there is nobody
+    whose next line could wait.
+    """
+
+    def __init__(self, machine: Machine, *, detached: bool = False) -> None:
         self.machine = machine
+        self.detached = detached
 
     def execute(self, line: str) -> str:
         """Return what the monitor prints for ``line``; nothing for a command that succeeds."""
@@ -161,7 +194,9 @@ class HmpMonitor:
             return [f"unknown command: '{name}'"]
         try:
             flags, words = _split(command, _words(command, rest))
-            return command.handler(self.machine, flags, words)
+            implied = self.detached and "d" in command.flags and "d" not in flags
+            lines = command.handler(self.machine, flags | {"d"} if implied else flags, words)
+            return [*lines, _IMPLIED] if implied else lines
         except UsageError as error:
             return [str(error), f'Try "help {command.name}" for more information']
         except MigsimError as error:

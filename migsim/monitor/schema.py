@@ -24,9 +24,12 @@ class ArgType(enum.Enum):
     INTEGER = "integer"
     OBJECT = "object"
     ARRAY = "array"
+    ANY = "any"
 
     def accepts(self, value: object) -> bool:
         """Return whether ``value``, as decoded from JSON, is of this type."""
+        if self is ArgType.ANY:
+            return True
         if self is ArgType.INTEGER:
             return isinstance(value, int) and not isinstance(value, bool)
         return isinstance(value, _PYTHON_TYPES[self])
