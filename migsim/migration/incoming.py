@@ -64,8 +64,9 @@ class MigrationIncoming:
         status: the incoming migration status.
         error: why the last load failed, or None.
         addresses: where the machine listens for a source, as ``query-migrate`` shows it.
-        background: runs a load aside, so that the machine can be watched meanwhile; None loads in
-            one step.  The driver has to step again when the load is over.
+        background: runs a load that waits for a source aside, so that the machine can be watched
+            meanwhile; None loads in one step, as a file is loaded always.  The driver has to step
+            again when the load is over.
     """
 
     def __init__(self, vm: IncomingView) -> None:
@@ -133,7 +134,7 @@ class MigrationIncoming:
     def _load(self, run: _Run) -> Work:
         if not run.begun:
             run.begun = True
-            if self.background is None:
+            if self.background is None or run.channel.seekable() is not None:
                 self._load_now(run)
             else:
                 self.background(lambda: self._load_now(run))

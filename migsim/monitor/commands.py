@@ -112,7 +112,8 @@ def _name(vm: Machine, _arguments: Arguments) -> object:
 
 
 def _human_monitor(vm: Machine, arguments: Arguments) -> object:
-    return HmpMonitor(vm, detached=True).execute(str(arguments["command-line"]))
+    monitor = HmpMonitor(vm, on_wait=lambda: ["migrate: goes on in the background, as with -d"])
+    return monitor.execute(str(arguments["command-line"]))
 
 
 def _start_postcopy(vm: Machine, _arguments: Arguments) -> object:

@@ -20,7 +20,7 @@ from .hmp_info import migrate_lines
 if TYPE_CHECKING:
     from ..machine.machine import Machine
 
-_WAITING = frozenset(
+WAITING = frozenset(
     {
         None,
         MigrationStatus.SETUP.value,
@@ -62,7 +62,7 @@ class HmpCommand:
 def _migrate(vm: Machine, flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
     vm.migrate(words[0])
     if "d" not in flags:
-        vm.run_until(lambda: vm.query_migrate().get("status") not in _WAITING, MIGRATE_WAIT_LIMIT_S)
+        vm.run_until(lambda: vm.query_migrate().get("status") not in WAITING, MIGRATE_WAIT_LIMIT_S)
     return ()
 
 
@@ -166,19 +166,18 @@ COMMANDS = {command.name: command for command in _COMMANDS}
 """Every command of the human monitor by name."""
 
 
-_IMPLIED = "migrate: went on in the background, as with -d: nobody can wait here"
-
-
 class HmpMonitor:
     """Executes lines of the human monitor on one machine.
 
-    ``detached`` makes every ``migrate`` one with ``-d``, as it is through QMP: there is nobody
-    whose next line could wait.
+    ``on_wait`` is called instead of letting time pass by a ``migrate`` without ``-d``, and returns
+    lines to print.
     """
 
-    def __init__(self, machine: Machine, *, detached: bool = False) -> None:
+    def __init__(
+        self, machine: Machine, *, on_wait: Callable[[], Sequence[str]] | None = None
+    ) -> None:
         self.machine = machine
-        self.detached = detached
+        self._on_wait = on_wait
 
     def execute(self, line: str) -> str:
         """Return what the monitor prints for ``line``; nothing for a command that succeeds."""
@@ -194,9 +193,9 @@ class HmpMonitor:
             return [f"unknown command: '{name}'"]
         try:
             flags, words = _split(command, _words(command, rest))
-            implied = self.detached and "d" in command.flags and "d" not in flags
-            lines = command.handler(self.machine, flags | {"d"} if implied else flags, words)
-            return [*lines, _IMPLIED] if implied else lines
+            if self._on_wait is None or "d" not in command.flags or "d" in flags:
+                return command.handler(self.machine, flags, words)
+            return [*command.handler(self.machine, flags | {"d"}, words), *self._on_wait()]
         except UsageError as error:
             return [str(error), f'Try "help {command.name}" for more information']
         except MigsimError as error:
