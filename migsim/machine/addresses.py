@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ..channel.base import InputChannel, OutputChannel, SkippingChannel
+from ..channel.base import InputChannel, OutputChannel, RandomAccessChannel, SkippingChannel
 from ..channel.file import FileInput, FileOutput
 from ..channel.uri import ChannelAddress, Scheme, parse_uri
 from ..errors import ConfigError, ParameterError
@@ -109,12 +109,15 @@ class Target:
         assert self.address is not None
         return connector.open_output(self.address)
 
-    def check_fits(self, ram: RAMList) -> None:
-        """Refuse a channel that wants bytes which this RAM does not have.
+    def check_fits(self, ram: RAMList, *, mapped_ram: bool = False) -> None:
+        """Refuse a channel that wants bytes which this RAM does not have, or gives no places.
 
         Raises:
-            ConfigError: RAM of bitmaps alone needs a channel that counts.
+            ConfigError: RAM of bitmaps alone needs a channel that counts, and mapped-ram one that
+                can be seeked.
         """
+        if mapped_ram and not isinstance(self.channel, RandomAccessChannel | None):
+            raise ConfigError("mapped-ram", "needs a channel that can be seeked: take a file")
         if self.channel is not None and isinstance(self.channel, SkippingChannel):
             return
         for block in ram.migratable():

@@ -283,8 +283,8 @@ class Machine:
         self.blockers.check(self.parameters.mode)
         check_compatible(request)
         policy_for(self.parameters.mode)
-        check_modelled(End.SOURCE, self.capabilities, self.switches)
-        to.check_fits(self.ram)
+        check_modelled(End.SOURCE, self.capabilities)
+        to.check_fits(self.ram, mapped_ram=Capability.MAPPED_RAM in self.capabilities)
         self.source.prepare(self.clock.now)
         try:
             channel = to.open(self.connector)
@@ -488,7 +488,7 @@ class Machine:
 
     def _start_incoming(self, origin: Origin, *, exit_on_error: bool) -> None:
         check_transport(self._request(End.TARGET, origin.transport))
-        check_modelled(End.TARGET, self.capabilities, self.switches)
+        check_modelled(End.TARGET, self.capabilities)
         self.incoming.prepare()
         try:
             channel = origin.open(self.connector)

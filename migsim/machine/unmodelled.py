@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
 
-from ..errors import CapabilityError, ConfigError
+from ..errors import CapabilityError
 from ..qapi.enums import Capability
 from ..qapi.migrate_rules import End
 
-if TYPE_CHECKING:
-    from ..qapi.properties import StreamSwitches
-
-_SOURCE = (
-    Capability.XBZRLE,
-    Capability.MULTIFD,
-    Capability.MAPPED_RAM,
-)
+_SOURCE = (Capability.XBZRLE,)
 """What a target takes from a file whatever wrote it, and a source cannot write yet."""
 _BOTH = (
     Capability.POSTCOPY_RAM,
@@ -26,17 +18,14 @@ _BOTH = (
 )
 
 
-def check_modelled(
-    end: End, capabilities: AbstractSet[Capability], switches: StreamSwitches
-) -> None:
+def check_modelled(end: End, capabilities: AbstractSet[Capability]) -> None:
     """Refuse what would change the bytes or the loop in a way that migsim does not do yet.
 
     Raises:
         CapabilityError: a capability is on that the engines do not know.
-        ConfigError: a stream property is off that the writer does not know.
     """
     for capability in _SOURCE + _BOTH if end is End.SOURCE else _BOTH:
         if capability in capabilities:
             raise CapabilityError(capability.value, "this release of migsim", "it to be off")
-    if not (switches.send_section_footer and switches.send_configuration):
-        raise ConfigError("migration properties", "footers and configuration cannot be left out")
+    if Capability.MULTIFD in capabilities and Capability.MAPPED_RAM not in capabilities:
+        raise CapabilityError("multifd", "this release of migsim", "mapped-ram beside it")

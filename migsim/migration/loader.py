@@ -19,6 +19,7 @@ from ..qapi.enums import Capability, RunState
 from ..qapi.transitions import runstate_allows
 from ..ram.journal import RamJournal
 from ..stream.items import Configuration, DeviceSection, Item, PageBatch, RamBlocks
+from ..stream.options import StreamOptions
 from ..stream.reader import StreamReader
 from ..stream.xbzrle_records import XbzrleBatch
 from ..units import PAGE_BITS, PAGE_SIZE
@@ -115,7 +116,14 @@ class _Loader:
         return Loaded(found.runstate, found.was_suspended, found.end - self._start)
 
     def _items(self) -> Iterator[Item]:
-        return iter(StreamReader(self._channel, self._describe, local=self._local_values))
+        switches = self._vm.switches
+        options = StreamOptions(
+            footers=switches.send_section_footer, configuration=switches.send_configuration
+        )
+        reader = StreamReader(
+            self._channel, self._describe, local=self._local_values, options=options
+        )
+        return iter(reader)
 
     def _describe(self, name: str, instance_id: int) -> VMStateDescription | None:
         if name == GLOBALSTATE.name:

@@ -15,7 +15,7 @@ import numpy as np
 from ..ram.backends import PhantomBackend
 from ..ram.bitmap import DirtyBitmap
 from ..ram.dirtylog import CLEAR_BITMAP_SHIFT
-from ..stream.ram_records import PAGE_RECORD_BYTES, records_bytes
+from ..stream.ram_records import PAGE_RECORD_BYTES
 from ..stream.wire import ZERO_RECORD_BYTES
 from .work import Work
 
@@ -116,7 +116,6 @@ class RamSender:
         if not zero.size:
             self._next_block()
             return 0
-        name = writer.next_name(block.name)
         plan = writer.plan(block.name, zero, room)
         zero = zero[: plan.count]
         if pfns is None:
@@ -128,13 +127,14 @@ class RamSender:
         # Where no bytes are written, only the number of pages is looked at.
         sent = np.broadcast_to(np.int64(first), plan.count) if pfns is None else pfns[: plan.count]
         data = block.read(sent) if block.backend.has_bytes else None
+        before = writer.out.accounted
         writer.pages(block.name, sent, data, zero, plan)
         self._pfn = after
         self.dirty_pages -= plan.count
         zeros = int(np.count_nonzero(zero))
         work.zero_pages += zeros
         work.normal_pages += plan.count - zeros
-        work.bytes_out += records_bytes(name, zero)
+        work.bytes_out += writer.out.accounted - before
         return plan.count
 
     def _limit(self, block: RAMBlock, room: int | None, max_pages: int, record_bytes: int) -> int:

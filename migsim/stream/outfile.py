@@ -48,6 +48,11 @@ class OutFile:
         return self._state.queued_bytes
 
     @property
+    def accounted(self) -> int:
+        """Bytes put so far, whether QEMU would have handed them over by now or not."""
+        return self._transferred + self._state.queued_bytes
+
+    @property
     def state(self) -> FlushState:
         """What waits in QEMU's file object, for ``plan_pages``."""
         return self._state
