@@ -426,3 +426,28 @@ BLOCK = next(
     ).items()
     if isinstance(item, RamBlocks)
 )
+
+
+@pytest.mark.parametrize(
+    ("pfns", "rounds"), [([0, 1, 2], 2), ([0, 1, 0], 3), ([0, 0, 0], 4), ([3, 1, 3, 1, 2, 1], 4)]
+)
+def test_a_page_that_comes_again_waits_for_the_channels(pfns, rounds):
+    """Channels have no order among each other but that of the synchronisation points."""
+    sinks, main = [MemoryOutput(), MemoryOutput()], MemoryOutput()
+    writer = StreamWriter(OutFile(main), multifd=MultifdWriter(sinks))
+    writer.header()
+    writer.configuration("none")
+    writer.ram_setup(1, [BLOCK])
+    writer.begin_part(1)
+    data = np.zeros((len(pfns), 4096), np.uint8)
+    data[:, 0] = np.arange(len(pfns)) + 1
+    writer.pages(BLOCK.name, np.array(pfns), data, np.zeros(len(pfns), bool))
+    writer.end_ram_part(1)
+    writer.finish()
+    channels = [MemoryInput(sink.getvalue()) for sink in sinks]
+    stream = open_stream(MemoryInput(main.getvalue()), channels=channels)
+    store = MemoryStore()
+    apply_items(stream.items(), store)
+    last = {pfn: index + 1 for index, pfn in enumerate(pfns)}
+    assert store.blocks[BLOCK.name][:, 0].tolist() == [last.get(pfn, 0) for pfn in range(8)]
+    assert stream.multifd.rounds == rounds
