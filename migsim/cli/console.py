@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from rich.console import Console
 
 PIPED_COLUMNS = 100
+_VISIBLE_FROM = 0x20
+_DELETE = 0x7F
 
 
 def output() -> Console:
@@ -13,3 +18,53 @@ def output() -> Console:
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPED_COLUMNS)
     return console
+
+
+def visible(text: str) -> str:
+    """Return ``text`` from a file of unknown origin, with nothing in it that steers a terminal.
+
+    Control characters, and bytes that are no text, become escapes such as ``\\x1b``.
+    """
+    raw = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(
+        char if ord(char) >= _VISIBLE_FROM and not _DELETE <= ord(char) < 0xA0 else _escape(char)
+        for char in raw
+    )
+
+
+def _escape(char: str) -> str:
+    return f"\\x{ord(char):02x}"
+
+
+@contextmanager
+def progress_bar(
+    what: str, *, wanted: bool = True
+) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Give a function that is told how many bytes are done, and of how many.
+
+    A bar is drawn on stderr while the context lasts, if that is a terminal; else, or when it is
+    not ``wanted``, there is None to tell.
+    """
+    console = Console(stderr=True)
+    if not wanted or not console.is_terminal:
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
