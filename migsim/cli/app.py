@@ -61,7 +61,9 @@ def build() -> typer.Typer:
     group.command("cpr-reboot")(demo.cpr_reboot)
     app.add_typer(group, name="demo")
     app.command("predict")(predict.predict)
-    group = new_group("Tools for state files: what is in them, are they whole, other forms of them.")
+    group = new_group(
+        "Tools for state files: what is in them, are they whole, other forms of them."
+    )
     for command in stream.COMMANDS:
         group.command(command.__name__.replace("_", "-"))(command)
     app.add_typer(group, name="stream")

@@ -23,7 +23,7 @@ def output() -> Console:
 def visible(text: str) -> str:
     """Return ``text`` from a file of unknown origin, with nothing in it that steers a terminal.
 
-    Control characters, and bytes that are no text, become escapes such as ``\\x1b``.
+    Control characters, and bytes that are no text, become escapes: a backslash, x and digits.
     """
     raw = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from ..streamtool import (
         BlockReport,
         CheckReport,
+        ExtractedBlock,
         Fault,
         Finding,
         SectionInfo,
         ShownSection,
         ShownState,
         StreamInfo,
+        WrittenStream,
     )
 
 _FORMS: Final = {
@@ -54,12 +56,15 @@ def print_info(info: StreamInfo) -> None:
     console.print(_heading(info), soft_wrap=True)
     console.print()
     console.print(_facts(info))
-    if info.blocks:
-        console.print(_blocks(info.blocks))
-    if info.channels:
-        console.print(_channels(info))
-    if info.sections:
-        console.print(_sections(info.sections))
+    tables = (
+        _blocks(info.blocks) if info.blocks else None,
+        _channels(info) if info.channels else None,
+        _sections(info.sections) if info.sections else None,
+    )
+    for table in tables:
+        if table is not None:
+            console.print()
+            console.print(table)
     if info.fault is not None:
         _print_fault(console, info.fault)
 
@@ -90,6 +95,42 @@ def print_state(state: ShownState, *, whole: bool) -> None:
     if state.fault is not None:
         console.print()
         _print_fault(console, state.fault)
+
+
+def print_extracted(result: ExtractedBlock) -> None:
+    """Print what was extracted."""
+    console = output()
+    console.print(
+        f"{visible(result.path)}: RAM block {visible(result.block)},"
+        f" {format_size(result.size_bytes)} ({format_size(result.disk_bytes)} on disk)",
+        markup=False,
+        soft_wrap=True,
+    )
+    absent = f", {result.absent_pages:,} not in the stream" if result.absent_pages else ""
+    console.print(
+        f"  {result.content_pages:,} pages with content, {result.zero_pages:,} zero{absent}"
+    )
+    if result.fault is not None:
+        _print_fault(console, result.fault)
+
+
+def print_written(result: WrittenStream) -> None:
+    """Print what was written."""
+    console = output()
+    place = f" at {result.offset:#x}" if result.offset else ""
+    console.print(
+        f"{visible(result.path)}: {_FORMS[result.form]}, {format_size(result.length_bytes)}{place}",
+        markup=False,
+        soft_wrap=True,
+    )
+    counts = {
+        "with content": result.content_pages,
+        "told to be zero": result.zero_pages,
+        "not stored": result.silent_pages,
+    }
+    console.print(f"  pages: {', '.join(f'{n:,} {what}' for what, n in counts.items() if n)}")
+    if result.dropped:
+        console.print(f"  left out: {', '.join(result.dropped)}", soft_wrap=True)
 
 
 # Parts
@@ -249,7 +290,7 @@ def _print_section(console: Console, section: ShownSection, *, whole: bool) -> N
 
 
 def _table(columns: Iterable[str], left: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < left else "right", no_wrap=number > 0)
     return table

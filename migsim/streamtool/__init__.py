@@ -6,8 +6,15 @@ not at all; nothing is printed.  Reading and writing of streams themselves is ``
 
 from __future__ import annotations
 
+from .atomic import AtomicFile
 from .check import CheckReport, Verdict, check_stream
-from .files import Progress, StreamFiles
+from .compare import compare_streams
+from .compare_ram import PageRanges
+from .compare_state import FieldDifference, Side
+from .convert import WrittenStream, convert, replace_ram
+from .difference import BlockDifference, FactDifference, SectionDifference, StreamDifference
+from .extract import ExtractedBlock, extract_ram
+from .files import Progress, StreamFiles, begins_stream
 from .findings import Finding, Severity
 from .info import stream_info
 from .report import (
@@ -21,28 +28,45 @@ from .report import (
     WrapperInfo,
 )
 from .show import ShownField, ShownSection, ShownState, ShownValue, show_state
+from .transcode import ZeroPages
 from .values import to_json
 
 __all__ = [
+    "AtomicFile",
+    "BlockDifference",
     "BlockReport",
     "ChannelInfo",
     "CheckReport",
     "CommandInfo",
+    "ExtractedBlock",
+    "FactDifference",
     "Fault",
+    "FieldDifference",
     "Finding",
+    "PageRanges",
     "Progress",
+    "SectionDifference",
     "SectionInfo",
     "Severity",
     "ShownField",
     "ShownSection",
     "ShownState",
     "ShownValue",
+    "Side",
+    "StreamDifference",
     "StreamFiles",
     "StreamForm",
     "StreamInfo",
     "Verdict",
     "WrapperInfo",
+    "WrittenStream",
+    "ZeroPages",
+    "begins_stream",
     "check_stream",
+    "compare_streams",
+    "convert",
+    "extract_ram",
+    "replace_ram",
     "show_state",
     "stream_info",
     "to_json",

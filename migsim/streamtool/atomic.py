@@ -12,17 +12,20 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..channel.file import FileOutput
 from ..errors import ChannelError
+from .sparse import SparseOutput
 
 if TYPE_CHECKING:
     from .files import PathLike
 
 _SUFFIX = ".part"
+# The whole name must stay below 256 bytes.
+_NAME_KEPT = 32
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _PERMISSIONS = 0o777
 
@@ -41,7 +44,8 @@ class AtomicFile:
     Attributes:
         path: as given.
         channel: what is written into, an output channel with random access.
-        kept: False after an exception.
+        cleanup: what else is closed when the file is done with.
+        kept: the file is in place.
 
     Raises:
         ChannelError: the file is refused, or cannot be made, written or put in place.
@@ -50,16 +54,22 @@ class AtomicFile:
     def __init__(self, path: PathLike, sources: Iterable[PathLike] = ()) -> None:
         self.path = Path(path)
         self.kept = False
+        self.cleanup = ExitStack()
         self._target = self._look()
         self._check_target(sources)
         self._fd, self._temporary = self._make()
         try:
-            self.channel = FileOutput(self._temporary)
+            self.channel = SparseOutput(self._temporary)
             self.channel.path = os.fspath(self.path)  # what errors call it
             self._keep_permissions()
         except BaseException:
             self._drop()
             raise
+
+    @property
+    def replaces(self) -> os.stat_result | None:
+        """What had the name before, None when nothing did."""
+        return self._target
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +114,7 @@ class AtomicFile:
 
     def _make(self) -> tuple[int, str]:
         try:
-            return tempfile.mkstemp(_SUFFIX, f".{self.path.name}.", self.path.parent)
+            return tempfile.mkstemp(_SUFFIX, f".{self.path.name[:_NAME_KEPT]}.", self.path.parent)
         except OSError as error:
             raise self._error("open", error) from error
 
@@ -156,6 +166,7 @@ class AtomicFile:
         if self._fd < 0:
             return
         fd, self._fd = self._fd, -1
+        self.cleanup.close()
         channel = getattr(self, "channel", None)
         if channel is not None:
             channel.close()

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from ..channel.file import FileInput
 from ..stream.items import PageBatch
+from ..stream.libvirt import MAGIC, is_wrapped
 from ..stream.open import StreamFile, open_stream
+from ..stream.wire import FILE_MAGIC, U32
 
 if TYPE_CHECKING:
     from ..stream.items import Item
@@ -53,6 +56,26 @@ class StreamFiles:
             StreamError: libvirt's wrapper is malformed, or the stream in it is compressed.
         """
         return open_stream(self.path, offset=self.offset, channels=self.channels)
+
+
+def begins_stream(files: StreamFiles) -> bool:
+    """Return whether a stream, or libvirt's wrapper around one, begins where ``files`` say.
+
+    Of a pipe, which cannot be looked at without reading it, that is assumed.
+
+    Raises:
+        ChannelError: the file cannot be opened or read.
+    """
+    channel = FileInput(files.path, files.offset)
+    try:
+        if channel.seekable() is None:
+            return True
+        room = bytearray(len(MAGIC))
+        count = channel.read_at(files.offset, memoryview(room))
+    finally:
+        channel.close()
+    beginning = bytes(room[:count])
+    return is_wrapped(beginning) or beginning.startswith(U32.pack(FILE_MAGIC))
 
 
 def walk(

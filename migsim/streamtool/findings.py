@@ -160,19 +160,16 @@ def _ping_alone(info: StreamInfo) -> str | None:
 def _no_pages(info: StreamInfo) -> str | None:
     if info.form is StreamForm.MAPPED_RAM:
         return None
-    names = [
-        block.name
-        for block in info.blocks
-        if block.in_stream and block.pages and block.absent_pages == block.pages
-    ]
-    if not names:
+    wanted = [block for block in info.blocks if block.in_stream and block.pages]
+    if not wanted or any(block.absent_pages < block.pages for block in wanted):
         return None
     if info.flushes and not info.channels:
         return (
             "The pages are on multifd channels, which were not given: name each recording with"
             " --channel."
         )
-    return f"No page of block {_listed(names)} is in the stream: it arrives empty."
+    names = _listed([block.name for block in wanted])
+    return f"No page of RAM is in the stream: {names} arrives empty, or as it was."
 
 
 def _missing_channels(info: StreamInfo) -> str | None:

@@ -89,8 +89,14 @@ class BlockTally:
         self.zero = DirtyBitmap(info.pages)
         self.normal_records = self.zero_records = self.delta_records = self.payload_bytes = 0
 
-    def pages(self, batch: PageBatch) -> None:
+    def take(self, batch: PageBatch | XbzrleBatch) -> None:
         """Count a batch of records."""
+        if isinstance(batch, XbzrleBatch):
+            self._deltas(batch)
+        else:
+            self._pages(batch)
+
+    def _pages(self, batch: PageBatch) -> None:
         count = batch.pfns.size
         if batch.is_zero:
             self.zero_records += count
@@ -100,8 +106,7 @@ class BlockTally:
             self.payload_bytes += count * self.info.page_bytes
             self._mark(batch.pfns, self.content, self.zero)
 
-    def deltas(self, batch: XbzrleBatch) -> None:
-        """Count a batch of deltas."""
+    def _deltas(self, batch: XbzrleBatch) -> None:
         self.delta_records += batch.pfns.size
         self.payload_bytes += batch.deltas.data.size
         self._mark(batch.pfns, self.content, self.zero)
@@ -173,10 +178,8 @@ class Survey:
     def take(self, item: Item) -> None:
         """Keep what ``item`` tells."""
         match item:
-            case PageBatch():
-                self._blocks[item.block].pages(item)
-            case XbzrleBatch():
-                self._blocks[item.block].deltas(item)
+            case PageBatch() | XbzrleBatch():
+                self._blocks[item.block].take(item)
             case SectionBegin():
                 self._begin(item)
             case SectionEnd():
