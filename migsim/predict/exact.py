@@ -22,10 +22,11 @@ from ..qapi.enums import MigrationStatus, RunState
 from ..ram.backends import BackendKind, BackendSpec, PhantomBackend
 from ..units import PAGE_SIZE
 from .costs import Costs
-from .formats import CountedOut, MappedWriter, MultifdWriter
+from .formats import CountedOut, PacketPages, PlacedPages
 from .hostmodel import REFERENCE, HostModel
 from .inputs import Inputs, Pattern
 from .result import DowntimeParts, Prediction, TrajectoryPoint
+from .small import predict_without_ram
 from .throttling import effective_share
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def predict_exact(
     """
     check_modelled(inputs)
     if not inputs.copies_ram:
-        return _without_ram(inputs, host, seed)
+        return replace(predict_without_ram(inputs, host, "exact"), seed=seed)
     with _PredictedMachine(inputs, host, seed) as machine:
         points: list[TrajectoryPoint] = []
         machine.migrate(CountingOutput())
@@ -124,16 +125,16 @@ class _Source(MigrationSource):
             return
         out = CountedOut(channel)
         if inputs.multifd_channels:
-            writer: MappedWriter | MultifdWriter = MultifdWriter(out, inputs.multifd_channels)
+            writer: PlacedPages | PacketPages = PacketPages(out, inputs.multifd_channels)
         elif inputs.mapped_ram:
-            writer = MappedWriter(out)
+            writer = PlacedPages(out)
         else:
             return
         run.transfer = replace(run.transfer, out=out, writer=writer)
 
     def _sync(self, now: float, *, first: bool = False, in_loop: bool = True) -> Work:
         writer = self._transfer().writer
-        if isinstance(writer, MultifdWriter):
+        if isinstance(writer, PacketPages):
             writer.flush_packet()
         return super()._sync(now, first=first, in_loop=in_loop)
 
@@ -249,27 +250,6 @@ def _answer(
         throttle=run.dirty_rate.throttle.percentage,
         downtime=parts,
         trajectory=points,
-        assumed=inputs.assumed,
-        host=host.name,
-        seed=seed,
-    )
-
-
-def _without_ram(inputs: Inputs, host: HostModel, seed: int) -> Prediction:
-    """Return what a migration that leaves RAM where it lies does: device state, small blocks."""
-    normal, zero = inputs.own_pages
-    total = round(1000 * host.cpr_fixed_s, 3)
-    stopped = total if inputs.stops_first else 1000 * (host.stop_s + host.device_s)
-    return Prediction(
-        model="exact",
-        status="completed",
-        total_time_ms=total,
-        downtime_ms=stopped,
-        transferred_bytes=inputs.device_state_bytes + normal * (PAGE_SIZE + 8) + zero * 9,
-        dirty_sync_count=2,
-        normal_pages=normal,
-        zero_pages=zero,
-        downtime=DowntimeParts(0.0, 1000 * host.device_s, stopped - 1000 * host.device_s),
         assumed=inputs.assumed,
         host=host.name,
         seed=seed,

@@ -1,6 +1,6 @@
 """Byte accounting of the stream kinds for which only sizes and windows matter here.
 
-``MappedWriter`` and ``MultifdWriter`` stand in for the stream writer of a simulated migration whose
+``PlacedPages`` and ``PacketPages`` stand in for the stream writer of a simulated migration whose
 bytes nobody reads: the loop sends the same pages, only the counters grow differently
 (spec lifecycle.md section 5; formats of QEMU 10.0).
 """
@@ -35,7 +35,7 @@ class CountedOut(OutFile):
             self._skip(size_bytes)
 
 
-class MappedWriter(StreamWriter):
+class PlacedPages(StreamWriter):
     """Pages are placed one by one at their slot: each counts at once, a zero page not at all."""
 
     out: CountedOut
@@ -55,16 +55,26 @@ class MappedWriter(StreamWriter):
         placed = int(sent[count - 1]) if count else 0
         return PagePlan(count, placed, self.out.state)
 
+    def pages(
+        self,
+        block: str,
+        pfns: NDArray[np.int64],
+        data: NDArray[np.uint8] | None,
+        zero_mask: NDArray[np.bool_],
+        plan: PagePlan | None = None,
+    ) -> None:
+        """Count the pages, whichever they are."""
+        self.skip_pages(block, zero_mask, plan)
+
     def skip_pages(
         self, block: str, zero_mask: NDArray[np.bool_], plan: PagePlan | None = None
     ) -> None:
         """Count the pages of ``plan``."""
         plan = plan or self.plan(block, zero_mask)
         self.out.count(plan.flushed_bytes)
-        self._last_block = block
 
 
-class MultifdWriter(StreamWriter):
+class PacketPages(StreamWriter):
     """Pages go to the channels in packets; the counter lags by one packet per channel."""
 
     out: CountedOut
@@ -90,6 +100,17 @@ class MultifdWriter(StreamWriter):
         done = int(np.searchsorted(ends, count, side="right"))
         return PagePlan(count, int(visible[done - 1]) if done else 0, self.out.state)
 
+    def pages(
+        self,
+        block: str,
+        pfns: NDArray[np.int64],
+        data: NDArray[np.uint8] | None,
+        zero_mask: NDArray[np.bool_],
+        plan: PagePlan | None = None,
+    ) -> None:
+        """Count the pages, whichever they are."""
+        self.skip_pages(block, zero_mask, plan)
+
     def skip_pages(
         self, block: str, zero_mask: NDArray[np.bool_], plan: PagePlan | None = None
     ) -> None:
@@ -105,7 +126,6 @@ class MultifdWriter(StreamWriter):
         size = PAGE_SIZE * int(np.count_nonzero(~tail))
         self._open_bytes = size + (self._open_bytes if total < PACKET_PAGES else 0)
         self._open_pages = fresh
-        self._last_block = block
 
     def end_ram_part(self, section_id: int) -> None:
         """End a part; by the time that anyone looks again all whole packets have left."""
