@@ -54,8 +54,7 @@ def all_errors(runs, host):
     }
     for name in BASELINES:
         out[name] = [
-            error_of(r, predict_baseline(name, i, host))
-            for r, i in zip(runs, inputs, strict=True)
+            error_of(r, predict_baseline(name, i, host)) for r, i in zip(runs, inputs, strict=True)
         ]
     return out
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib as mpl
 
 mpl.use("svg")
-from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.figure import Figure
 
 mpl.rcParams["svg.hashsalt"] = "migsim"
 MIB = 1 << 20
@@ -30,7 +30,9 @@ def total(errors, path):
     figure = Figure(figsize=(11, 5))
     left, right = figure.subplots(1, 2)
     timed = [e for e in errors if e.total is not None]
-    _by_kind(left, timed, lambda e: e.run.outcome["total_time"], lambda e: e.prediction.total_time_ms)
+    _by_kind(
+        left, timed, lambda e: e.run.outcome["total_time"], lambda e: e.prediction.total_time_ms
+    )
     _by_kind(
         right,
         timed,

@@ -62,7 +62,8 @@ def targets(bound, auto, host_bound, covered, steps):
             )
         )
     return "\n".join(
-        ["| goal | wanted | reached |", "|---|---|---|"] + [f"| {a} | {b} | {c} |" for a, b, c in lines]
+        ["| goal | wanted | reached |", "|---|---|---|"]
+        + [f"| {a} | {b} | {c} |" for a, b, c in lines]
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
 from migsim.predict.table import window_pages
 
 BADLY_WRONG = 0.25
@@ -57,16 +58,16 @@ def summary(errors):
     if not errors:
         return None
     timed = [e for e in errors if e.total is not None]
-    badly = sum(not e.verdict or (e.total is not None and abs(e.total) > BADLY_WRONG) for e in errors)
+    badly = sum(
+        not e.verdict or (e.total is not None and abs(e.total) > BADLY_WRONG) for e in errors
+    )
 
     def two(values):
         if not values:
             return (float("nan"), float("nan"))
         return (float(np.median(values)), float(np.quantile(values, 0.9)))
 
-    allowed = [
-        abs(e.downtime_ms) <= max(25, 0.25 * e.run.outcome["downtime"]) for e in timed
-    ]
+    allowed = [abs(e.downtime_ms) <= max(25, 0.25 * e.run.outcome["downtime"]) for e in timed]
     return Summary(
         len(errors),
         sum(e.verdict for e in errors) / len(errors),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import numpy as np
+
 from migsim.predict.exact import predict_exact
-from migsim.predict.hostmodel import HostModel
 from migsim.predict.intervals import WIDENINGS, Widening, ranges, widen
 
 from .data import is_bound
 from .score import error_of
+
+if TYPE_CHECKING:
+    from migsim.predict.hostmodel import HostModel
 
 SOCKET_ZERO_S = (0.2e-6, 0.3e-6, 0.35e-6, 0.4e-6, 0.45e-6, 0.5e-6, 0.6e-6)
 FILE_ZERO_S = (0.1e-6, 0.15e-6, 0.2e-6, 0.25e-6, 0.3e-6, 0.4e-6, 0.5e-6)
