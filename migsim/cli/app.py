@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import ParameterError
-from . import demo, predict, stream
+from . import compare, demo, predict, stream
 
 
 class UsageError(ParameterError):
@@ -61,6 +61,9 @@ def build() -> typer.Typer:
     group.command("cpr-reboot")(demo.cpr_reboot)
     app.add_typer(group, name="demo")
     app.command("predict")(predict.predict)
+    app.command("compare")(compare.compare)
+    app.command("advise")(compare.advise)
+    app.command("calibrate")(compare.calibrate)
     group = new_group(
         "Tools for state files: what is in them, are they whole, other forms of them."
     )

@@ -45,7 +45,7 @@ def cpr_reboot(
     The host is simulated, its files are real, time is virtual.  The status is 1 when the guest
     lost something.
     """
-    _check_plot(plot)
+    check_plot(plot)
     from ..demo import walk_cpr_reboot
 
     scenario = _scenario(seed, ram, rate, ram_kind)
@@ -83,7 +83,7 @@ def _scenario(seed: int, ram: str, rate: float, ram_kind: str) -> Scenario:
     return Scenario(ram_bytes=size, rate_pages_per_s=rate, seed=seed, ram_kind=kind)
 
 
-def _check_plot(plot: Path | None) -> None:
+def check_plot(plot: Path | None) -> None:
     """Refuse a picture that cannot be drawn before any work is done."""
     if plot is None:
         return

@@ -82,6 +82,10 @@ def predict(
     batch: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Configurations, one JSON line each.")
     ] = None,
+    qmp: Annotated[
+        str | None,
+        typer.Option(metavar="SOCKET", help="Ask a running QEMU; nothing is changed on it."),
+    ] = None,
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> int:
@@ -94,6 +98,8 @@ def predict(
     host = load_host(calibration)
     if batch is not None:
         return _batch(batch, model, host, seed)
+    if qmp is not None:
+        return _probe(qmp, nonzero, time_limit, host, seed, as_json=as_json)
     inputs = inputs_of(
         ram=ram,
         nonzero=nonzero,
@@ -140,6 +146,38 @@ def _batch(path: Path, model: str, host: HostModel, seed: int) -> int:
     except UnicodeDecodeError:
         raise ConfigError(f"file {path}", "is no text") from None
     return 0
+
+
+def _probe(
+    path: str,
+    nonzero: float | None,
+    time_limit: float | None,
+    host: HostModel,
+    seed: int,
+    *,
+    as_json: bool,
+) -> int:
+    """Predict the guest of a running QEMU as it is set, and in every other way."""
+    from ..predict.compare import compare
+    from ..predict.models import predict_with
+    from ..predict.probe import inputs_of_probe, probe
+    from ..predict.qmpclient import ReadOnlyQmp
+
+    with ReadOnlyQmp(path) as connection:
+        seen = probe(connection)
+    inputs = inputs_of_probe(seen, nonzero_fraction=nonzero, time_limit_s=time_limit or 3600.0)
+    prediction = predict_with("exact", inputs, host, seed=seed)
+    compared = compare(inputs, host, seed=seed)
+    if as_json:
+        ways = [{"way": c.way.label, **c.prediction.to_dict()} for c in compared]
+        answer = {"as it is set": prediction.to_dict(), "ways": ways}
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        from .predictions import print_compared, print_prediction
+
+        print_prediction(inputs, prediction)
+        print_compared(inputs, compared)
+    return 0 if prediction.converges else 1
 
 
 def inputs_of(

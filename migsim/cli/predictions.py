@@ -12,6 +12,14 @@ from ..units import format_duration, format_size
 from .console import output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from ..predict.advise import Advice
+    from ..predict.compare import Compared
+    from ..predict.hostmodel import HostModel
     from ..predict.inputs import Inputs
     from ..predict.result import Prediction
 
@@ -41,13 +49,74 @@ def print_prediction(inputs: Inputs, prediction: Prediction) -> None:
     console.print(table)
     for reason in prediction.why:
         console.print(f"- {reason}", soft_wrap=True)
-    if inputs.assumed:
-        given = "; ".join(f"{name} {value}" for name, value in inputs.assumed)
-        console.print(f"Assumed: {given}.", soft_wrap=True)
+    _print_assumed(console, inputs)
     console.print(
         f"Model {prediction.model}, host constants {prediction.host!r}, seed {prediction.seed}.",
         soft_wrap=True,
     )
+
+
+def print_compared(inputs: Inputs, compared: Sequence[Compared]) -> None:
+    """Print ways to migrate side by side."""
+    console = output()
+    table = Table(box=box.SIMPLE_HEAD, title="One guest, several ways", title_justify="left")
+    for name in ("", "ends", "total time", "downtime", "transferred", "passes", "asks for"):
+        table.add_column(name)
+    for one in compared:
+        answer = one.prediction
+        table.add_row(
+            one.way.label,
+            "yes" if answer.converges else "NO",
+            ms(answer.total_time_ms),
+            ms(answer.downtime_ms),
+            format_size(answer.transferred_bytes),
+            str(answer.dirty_sync_count),
+            one.way.note,
+        )
+    console.print(table)
+    _print_assumed(console, inputs)
+    if compared:
+        answer = compared[0].prediction
+        console.print(f"Host constants {answer.host!r}, seed {answer.seed}.", soft_wrap=True)
+
+
+def print_advice(inputs: Inputs, advice: Sequence[Advice]) -> None:
+    """Print settings, those that meet the goals first, and why the others do not."""
+    console = output()
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("", "downtime-limit", "total time", "downtime", "why not"):
+        table.add_column(name)
+    for one in advice:
+        answer = one.prediction
+        limit = one.settings.get("downtime-limit")
+        table.add_row(
+            one.label,
+            "-" if limit is None else f"{limit} ms",
+            ms(answer.total_time_ms),
+            ms(answer.downtime_ms),
+            one.rejected or Text("meets the goals", style="green"),
+        )
+    console.print(table)
+    _print_assumed(console, inputs)
+
+
+def print_host(host: HostModel, path: Path) -> None:
+    """Print host constants and where they are kept."""
+    console = output()
+    table = Table(box=box.SIMPLE_HEAD, title=host.name, title_justify="left")
+    table.add_column("constant")
+    table.add_column("value", justify="right")
+    for name, value in host.to_dict().items():
+        if name != "name":
+            table.add_row(name, f"{value:.4g}")
+    console.print(table)
+    console.print(f"Kept in {path}; use it with --calibration {path}.", soft_wrap=True)
+
+
+def _print_assumed(console: Console, inputs: Inputs) -> None:
+    if inputs.assumed:
+        given = "; ".join(f"{name} {value}" for name, value in inputs.assumed)
+        console.print(f"Assumed: {given}.", soft_wrap=True)
 
 
 def ms(value: float | None) -> str:

@@ -18,7 +18,7 @@ from .hostmodel import REFERENCE, HostModel
 from .pacing import Pace
 from .result import DowntimeParts, Prediction
 from .small import predict_without_ram
-from .table import PARTS, SEGMENTS, WINDOW_S, Table, table_of
+from .table import SEGMENTS, WINDOW_S, Table, table_of
 from .throttling import effective_shares
 
 if TYPE_CHECKING:
@@ -81,10 +81,9 @@ def predict_fluid_many(many: Sequence[Inputs], host: HostModel = REFERENCE) -> l
 
 def solve(table: Table) -> FluidResult:
     """Return the answers of all rows, worked out in batches that stay in the cache."""
-    pieces = [
-        _Batch(table.take(slice(low, low + BATCH_ROWS))).run()
-        for low in range(0, len(table), BATCH_ROWS)
-    ]
+    starts = range(0, len(table), BATCH_ROWS)
+    batches = (table.take(slice(low, low + BATCH_ROWS)).trimmed() for low in starts)
+    pieces = [_Batch(batch).run() for batch in batches]
     names = FluidResult.__slots__
     return FluidResult(*(np.concatenate([getattr(p, n) for p in pieces]) for n in names))
 
@@ -104,10 +103,10 @@ class _Batch:
         self.table = table
         self.pace = Pace(table)
         self.rows = np.arange(n)
-        self.left: Floats = np.zeros((n, PARTS))
+        self.left: Floats = np.zeros_like(table.parts)
         self.left_zero: Floats = np.zeros(n)
         self.plain: Floats = np.zeros(n)
-        self.dirty: Floats = np.zeros((n, PARTS))
+        self.dirty: Floats = np.zeros_like(table.parts)
         self.normal: Floats = np.zeros(n)
         self.zero: Floats = np.zeros(n)
         self.passes: Floats = np.ones(n)
@@ -232,7 +231,7 @@ class _Batch:
         self.stuck = np.where(same, self.stuck + 1, 0.0)
         self.before = pending
         capped = (self.table.throttle[:, 0] == 0) | (self.percent >= self.table.throttle[:, 2])
-        stuck: NDArray[np.bool_] = (self.stuck >= 8) & capped
+        stuck: NDArray[np.bool_] = (self.stuck >= 4) & capped
         return stuck
 
     def _throttle(self) -> None:

@@ -38,6 +38,9 @@ PARTS: Final = 8
 """Parts of the working set at most; what lies in further chunks joins the last."""
 
 
+_PART_COLUMNS: Final = ("parts", "rates", "first", "reach")
+
+
 @dataclass(slots=True)
 class Table:
     """One row per configuration.
@@ -89,6 +92,12 @@ class Table:
     def take(self, rows: NDArray[np.int64] | slice) -> Table:
         """Return the table of some rows."""
         return Table(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
+
+    def trimmed(self) -> Table:
+        """Return the table without part columns that no row uses."""
+        used = max(1, int((self.parts > 0).sum(axis=1).max(initial=0)))
+        cut = {name: getattr(self, name)[:, :used] for name in _PART_COLUMNS}
+        return Table(**{item.name: getattr(self, item.name) for item in fields(self)} | cut)
 
     def repeated(self, times: int) -> Table:
         """Return every row ``times`` times, copies next to each other."""
