@@ -22,8 +22,12 @@ class Timing(Protocol):
         ...
 
     def pages_in(self, seconds: float) -> int:
-        """Return how many pages with content fit into ``seconds``; at least one."""
+        """Return how many pages with content fit into ``seconds``: 1 to 2^30."""
         ...
+
+
+_MOST_PAGES = 1 << 30
+"""What a host whose pages cost nothing sends between two looks at the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class HostTiming:
         page_s = self.normal_page_s
         if self.link_bytes_per_s:
             page_s = max(page_s, 4104 / self.link_bytes_per_s)
-        return max(1, int(seconds / page_s))
+        return max(1, min(_MOST_PAGES, int(seconds / page_s))) if page_s else _MOST_PAGES
 
     def _fixed(self, phase: Phase | None) -> float:
         if phase is None:

@@ -328,6 +328,10 @@ SLOW_SCRIPTS = {
     "stop and go": [SLOW, BEGIN, do("stop"), do("cont"), do("system_reset"), LET_GO],
     "reset while stopped": [SLOW, BEGIN, do("stop"), do("system_reset"), LET_GO, do("cont")],
     "cpr to normal": [SLOW, param(mode="cpr-reboot"), BEGIN, param(mode="normal"), LET_GO],
+    "cpr to normal, and a failure": [  # the guest is lost
+        SLOW, cap("return-path"), param(mode="cpr-reboot"), BEGIN, param(mode="normal"), LET_GO,
+        do("cont"), do("system_reset"), do("stop"), SAVE,
+    ],
     "stopped, normal to cpr": [
         SLOW, do("stop"), BEGIN, param(mode="cpr-reboot"), LET_GO,
     ],
