@@ -70,6 +70,18 @@ def raw_write(path: Path, size_bytes: int) -> Reference:
     return Reference("raw write", size_bytes, run)
 
 
+def raw_read(path: Path, size_bytes: int) -> Reference:
+    """Reading a file that exists, 128 KiB a call, as ``cat FILE > /dev/null`` does."""
+    buffer = memoryview(bytearray(MIB // 8))
+
+    def run() -> None:
+        with path.open("rb", buffering=0) as reader:
+            while reader.readinto(buffer):
+                pass
+
+    return Reference("raw read", size_bytes, run)
+
+
 def raw_copy(folder: Path, size_bytes: int) -> Reference:
     """Reading a file and writing a new one, one MiB a call, through one buffer."""
     source, target = folder / "raw-source", folder / "raw-target"

@@ -115,7 +115,7 @@ class FileInput:
     even shrink while it is open.  Anything else (a FIFO, a terminal) is read in order like a pipe.
 
     Raises:
-        ChannelError: the file cannot be opened or read.
+        ChannelError: the file cannot be opened or read, or has no offset (a pipe begins at 0).
     """
 
     def __init__(
@@ -133,6 +133,8 @@ class FileInput:
             self._seekable = stat.S_ISREG(mode) or stat.S_ISBLK(mode)
             if self._seekable:
                 os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            elif offset:
+                raise OSError(errno.ESPIPE, os.strerror(errno.ESPIPE))
         except OSError as error:
             self.close()
             raise _failed(self.path, "open", error) from error
@@ -146,6 +148,10 @@ class FileInput:
     def size_bytes(self) -> int:
         """Length of the file now."""
         try:
+            # Only a device has to be asked by moving: a descriptor may be in use elsewhere too.
+            status = os.fstat(self._fd)
+            if stat.S_ISREG(status.st_mode):
+                return status.st_size
             return os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             raise _failed(self.path, "seek", error) from error

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     LocalValues = Callable[[str, int], Mapping[str, Value] | None]
     Json = Mapping[str, object]
 
+# A description that misfits so often is of another stream.
+_MISFITS_MAX = 8
 _COMMON = {description.name: description for description in (TIMER, GLOBALSTATE)}
 
 
@@ -49,6 +51,7 @@ class DeviceReader:
         self._count = 0
         self._found: Found | None = None
         self._searched = False
+        self._misfits = 0
 
     def read(self, begin: SectionBegin, limit_bytes: int | None) -> DeviceSection:
         """Take body and footer of the section whose header was ``begin``.
@@ -96,6 +99,7 @@ class DeviceReader:
         entry = self._entry(begin, index)
         size, error = self._measure(entry, begin) if entry is not None else (None, None)
         if size is None:
+            self._misfits += entry is not None
             entry = None
             size = self._common(begin)
         if size is None:
@@ -143,7 +147,8 @@ class DeviceReader:
             self._searched = True
             if self._source.seekable:
                 self._found = find_description(self._source, self._source.position)
-        devices = self._found.devices if self._found is not None else ()
+        trusted = self._found if self._misfits < _MISFITS_MAX else None
+        devices = trusted.devices if trusted is not None else ()
         if index >= len(devices):
             return None
         entry = devices[index]

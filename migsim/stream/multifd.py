@@ -77,6 +77,8 @@ class MultifdChannels:
         """
         for channel in self.channels:
             channel.blocks = blocks
+            for block in blocks.values():
+                channel.page_bytes = block.page_bytes
             yield from self._channel_round(channel)
         self.rounds += 1
 

@@ -108,6 +108,7 @@ class MultifdChannel:
         offset: of the initial packet.
         number: of the channel among those of its migration.
         uuid: 16 bytes, zeros where the sender has none.
+        page_bytes: target page size; may be set until the first packet is read.
         blocks: RAM blocks by name, once they are known; until then any block and page will do.
         packets, syncs, normal_pages, zero_pages, device_packets: what was read so far.
         last_packet: highest packet number so far, -1 at first.
@@ -126,7 +127,7 @@ class MultifdChannel:
         self.last_packet = -1
         self.compression: MultiFDCompression | None = None
         self._source = source
-        self._page_bytes = page_bytes
+        self.page_bytes = page_bytes
         self._unpacker: Unpacker | None = None
         self.offset = source.position
         self.uuid, self.number = self._initial()
@@ -200,7 +201,7 @@ class MultifdChannel:
         return DevicePacket(offset, section, instance_id, body)
 
     def _page_packet(self, flags: int, offset: int) -> MultifdPacket:
-        pages_max = packet_pages(self._page_bytes)
+        pages_max = packet_pages(self.page_bytes)
         size = PAGE_PACKET.size + pages_max * OFFSET_BYTES
         raw = self._source.take(size, self.section, "a packet")
         head = _Head(*PAGE_PACKET.unpack_from(raw))
@@ -241,13 +242,13 @@ class MultifdChannel:
             at = offset + PAGE_PACKET.size - BLOCK_NAME_BYTES
             raise StreamError(at, self.section, "a block of the block list", block)
         limit = info.used_bytes if info is not None else 1 << 63
-        bad = (addresses >= np.uint64(limit)) | (addresses % np.uint64(self._page_bytes) != 0)
+        bad = (addresses >= np.uint64(limit)) | (addresses % np.uint64(self.page_bytes) != 0)
         if bad.any():
             index = int(bad.argmax())
             at = offset + PAGE_PACKET.size + index * OFFSET_BYTES
-            expected = f"a multiple of {self._page_bytes} below {limit:#x} in block {block}"
+            expected = f"a multiple of {self.page_bytes} below {limit:#x} in block {block}"
             raise StreamError(at, self.section, expected, f"{int(addresses[index]):#x}")
-        return (addresses // np.uint64(self._page_bytes)).astype(np.int64)
+        return (addresses // np.uint64(self.page_bytes)).astype(np.int64)
 
     def _compression(self, flags: int, offset: int) -> MultiFDCompression:
         compression = compression_of(flags, offset + 8, self.section)
@@ -261,8 +262,8 @@ class MultifdChannel:
 
     def _payload(self, head: _Head, offset: int) -> NDArray[np.uint8]:
         """Take the payload and unpack it."""
-        shape = head.normal, self._page_bytes
-        size_bytes = head.normal * self._page_bytes
+        shape = head.normal, self.page_bytes
+        size_bytes = head.normal * self.page_bytes
         if not head.normal or self._unpacker is None:
             if head.payload_bytes:
                 found = f"{head.payload_bytes} bytes"

@@ -85,8 +85,9 @@ class StreamFile:
         Pages of further channels come at the synchronisation points.  Page contents are valid
         until the next item is asked for.
 
-        Raises (a channel's initial packet is looked at before the first item is asked for):
-            StreamError: while iterating, at anything malformed, cut off or not understood.
+        Raises:
+            StreamError: while iterating, at anything malformed, cut off or not understood; at once
+                when the further channels are not what belongs together.
             MissingExtraError: while iterating, when a compression needs a package that is not
                 installed.
             ChannelError: while iterating, when the input breaks.

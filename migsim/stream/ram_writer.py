@@ -153,7 +153,9 @@ class MultifdRamWriter(RecordWriter):
     again before that gets one in front, as only then the last content counts.
     """
 
-    def __init__(self, out: OutFile, channels: MultifdWriter) -> None:
+    def __init__(self, out: OutFile, channels: MultifdWriter, page_bytes: int = PAGE_SIZE) -> None:
+        if page_bytes != PAGE_SIZE:
+            raise ConfigError("multifd", f"is written for pages of {PAGE_SIZE} bytes only")
         super().__init__(out)
         self._channels = channels
         self._sent: dict[str, DirtyBitmap] = {}

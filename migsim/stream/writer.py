@@ -93,7 +93,7 @@ class StreamWriter:
         if self.mapped_ram:
             return MappedWriter(self.out, self._page_bytes)
         if self._multifd is not None:
-            return MultifdRamWriter(self.out, self._multifd)
+            return MultifdRamWriter(self.out, self._multifd, self._page_bytes)
         return RecordWriter(self.out, self._page_bytes)
 
     def header(self) -> None:

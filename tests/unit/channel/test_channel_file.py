@@ -173,3 +173,26 @@ def test_a_fifo_is_read_in_order(tmp_path):
     channel.close()
     assert data == b"abcdef"
     assert channel.position == 6
+
+
+def test_a_fifo_has_no_offset(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=lambda: path.open("wb").close())
+    writer.start()
+    with pytest.raises(ChannelError) as caught:
+        FileInput(path, 1)
+    writer.join(10)
+    assert caught.value.errno == errno.ESPIPE
+
+
+def test_the_length_of_a_shared_descriptor_is_asked_without_moving_it(tmp_path):
+    (tmp_path / "file").write_bytes(b"0123456789")
+    fd = os.open(tmp_path / "file", os.O_RDONLY)
+    os.lseek(fd, 3, os.SEEK_SET)
+    channel = FileInput(tmp_path / "file", 3, fd=os.dup(fd))
+    assert channel.size_bytes == 10
+    assert read(channel, 2) == b"34"
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 3
+    channel.close()
+    os.close(fd)

@@ -22,6 +22,7 @@ from migsim.stream import (
     StreamReader,
     StreamWriter,
     apply_items,
+    open_stream,
     rewrite,
 )
 from migsim.stream.wire import POSTCOPY_ADVICE, CommandKind
@@ -178,6 +179,37 @@ def test_deltas_are_written_for_the_usual_pages_only():
     batch = XbzrleBatch(0, "a", np.arange(1), encode_deltas(page, page + 1), np.arange(1))
     with pytest.raises(ConfigError, match="4096"):
         writer.deltas(batch)
+
+
+def test_multifd_channels_with_large_pages_are_read():
+    """The packet has room for fewer pages; the configuration comes before the first packet."""
+    size, room = 1 << 16, 8
+    sink = MemoryOutput()
+    writer = StreamWriter(OutFile(sink))
+    writer.header()
+    writer.configuration("virt-10.0", page_bits=16)
+    writer.ram_setup(1, [BlockInfo("ram", 3 * size, page_bytes=size)])
+    writer.finish(description=False)
+    main = sink.getvalue()
+    end = struct.pack(">Q", 0x10) + b"\x7e"
+    main = main.replace(end, struct.pack(">Q", 0x200) * 2 + end)
+
+    def packet(flags, pfns, number):
+        count, bytes_ = len(pfns), len(pfns) * size
+        head = (0x11223344, 1, flags, room, count, bytes_, number, 0)
+        table = [pfn * size for pfn in pfns] + [0] * (room - count)
+        name = b"ram" if pfns else b""
+        raw = struct.pack(">IIIIIIQI28x256s", *head, name) + struct.pack(f">{room}Q", *table)
+        return raw + b"".join(bytes([pfn + 1]) * size for pfn in pfns)
+
+    channel = struct.pack(">II16sB39x", 0x11223344, 1, bytes(16), 0)
+    channel += packet(1, [], 0) + packet(0, [2, 0], 1) + packet(1, [], 2)
+    stream = open_stream(MemoryInput(main), channels=[MemoryInput(channel)])
+    store = MemoryStore()
+    apply_items(stream.items(), store)
+    assert store.blocks["ram"][:, 77].tolist() == [1, 0, 3]
+    with pytest.raises(ConfigError, match="4096"):
+        StreamWriter(OutFile(MemoryOutput()), options=StreamOptions(page_bits=16), multifd=object())
 
 
 def test_the_description_of_a_stream_without_configuration_has_none():

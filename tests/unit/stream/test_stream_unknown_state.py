@@ -111,6 +111,26 @@ def test_devices_of_a_real_machine_from_a_pipe(sample, chunk_bytes):
     assert devices(StreamReader(pipe)) == devices(StreamReader(MemoryInput(raw)))
 
 
+def test_the_description_of_an_older_and_longer_stream_is_not_taken():
+    """Saving again does not cut the file, where somebody else made it: old bytes stay behind."""
+
+    def stream(name, count, *, description):
+        sink = MemoryOutput()
+        writer = StreamWriter(OutFile(sink))
+        writer.header()
+        writer.configuration("none")
+        for number in range(count):
+            writer.opaque_device(number, f"{name}{number}", 0, 1, bytes(20 + number))
+        writer.finish(description=description)
+        return sink.getvalue()
+
+    new = stream("dev", 20, description=False)
+    for other in (stream("old", 40, description=True), stream("dev", 40, description=True)):
+        raw = new + other[len(new) :].replace(b'"size": 2', b'"size": 3')
+        bodies = [(f"dev{number}", bytes(20 + number)) for number in range(20)]
+        assert devices(open_stream(MemoryInput(raw)).items()) == bodies
+
+
 def test_a_body_without_an_end_is_an_error_at_its_beginning():
     raw = HEAD + full(bytes(1000), footer=False)
     for seekable in (True, False):
@@ -125,7 +145,9 @@ def test_a_pipe_cannot_make_the_reader_hold_any_amount():
         given = 0
 
         def read_into(self, room):
-            count = super().read_into(room) or len(room)
+            count = super().read_into(room)
+            if not count:
+                count, room[:] = len(room), bytes(len(room))
             self.given += count
             assert self.given < 160 << 20, "read on and on"
             return count
