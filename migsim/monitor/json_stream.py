@@ -7,9 +7,10 @@ gives one `JsonProblem` and reading goes on behind it (spec monitor.md section 1
 
 from __future__ import annotations
 
+import enum
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -216,7 +217,7 @@ _CONTROL = re.compile(rb"[\x00-\x1f\xc0\xc1\xf5-\xff]")
 
 def _fast(data: bytes) -> tuple[bool, object]:
     """Return (True, value) if ``data`` is exactly one ordinary object, which is the usual case."""
-    if not data.startswith(b"{"):
+    if not data.startswith(b"{") or b"\\u" in data:
         return False, None
     try:
         return True, _DECODER.decode(data.decode("ascii"))
@@ -247,82 +248,103 @@ _DECODER = json.JSONDecoder(
 
 
 def _parse(tokens: list[tuple[str, bytes]]) -> object:
-    """Return the value of a complete list of tokens, with an explicit stack of containers."""
-    parser = _Parser(tokens)
-    value = parser.value()
-    if parser.at != len(tokens):
-        raise _Bad("JSON: one value and nothing else was expected")
-    return value
+    """Return the value of a complete list of tokens."""
+    parser = _Parser()
+    for kind, token in tokens:
+        parser.take(kind, token)
+    if parser.wants is not _Want.END:
+        raise _Bad("JSON: a value was expected")
+    return parser.value
+
+
+class _Want(enum.Enum):
+    """What may come next."""
+
+    VALUE = enum.auto()
+    FIRST = enum.auto()
+    """The first element of an array, or its end."""
+    NAME = enum.auto()
+    FIRST_NAME = enum.auto()
+    """The first name in an object, or its end."""
+    COLON = enum.auto()
+    MORE = enum.auto()
+    """A comma or the end of the innermost container."""
+    END = enum.auto()
 
 
 class _Parser:
-    """Recursive descent; depth is bounded by the stream."""
+    """Takes tokens; containers that are open stand on a stack, so that depth costs nothing."""
 
-    def __init__(self, tokens: list[tuple[str, bytes]]) -> None:
-        self.tokens = tokens
-        self.at = 0
+    def __init__(self) -> None:
+        self.value: object = None
+        self.wants = _Want.VALUE
+        self._open: list[tuple[dict[str, object] | list[object], str]] = []
+        self._name = ""
 
-    def value(self) -> object:
-        """Return the value that begins here."""
-        kind, token = self._next()
-        if kind == "string":
-            return _string(token)
-        if kind == "number":
-            return _number(token)
-        if kind == "word":
-            return _word(token)
-        if token == b"{":
-            return self._object()
-        if token == b"[":
-            return self._array()
-        raise _Bad("JSON: a value was expected")
-
-    def _next(self) -> tuple[str, bytes]:
-        if self.at >= len(self.tokens):
-            raise _Bad("JSON: a value was expected")
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def _object(self) -> dict[str, object]:
-        members: dict[str, object] = {}
-        if self._ends(b"}"):
-            return members
-        while True:
-            kind, token = self._next()
-            if kind != "string":
-                raise _Bad("JSON: the name of a member is a string")
-            name = _string(token)
-            if self._next()[1] != b":":
+    def take(self, kind: str, token: bytes) -> None:
+        """Take one token."""
+        match self.wants:
+            case _Want.FIRST if token == b"]":
+                self._close()
+            case _Want.FIRST_NAME if token == b"}":
+                self._close()
+            case _Want.VALUE | _Want.FIRST:
+                self._begin(kind, token)
+            case _Want.NAME | _Want.FIRST_NAME:
+                self._take_name(kind, token)
+            case _Want.COLON if token == b":":
+                self.wants = _Want.VALUE
+            case _Want.MORE:
+                self._go_on(token)
+            case _Want.COLON:
                 raise _Bad("JSON: a colon was expected behind the name of a member")
-            value = self.value()
-            if name in members:
-                raise _Bad(f"JSON: member {name!r} occurs twice")
-            members[name] = value
-            if not self._goes_on(b"}"):
-                return members
+            case _:
+                raise _Bad("JSON: one value and nothing else was expected")
 
-    def _array(self) -> list[object]:
-        values: list[object] = []
-        if self._ends(b"]"):
-            return values
-        while True:
-            values.append(self.value())
-            if not self._goes_on(b"]"):
-                return values
+    def _begin(self, kind: str, token: bytes) -> None:
+        if kind != "punct":
+            self._put(_SCALARS[kind](token))
+        elif token == b"{":
+            self._open.append(({}, self._name))
+            self.wants = _Want.FIRST_NAME
+        elif token == b"[":
+            self._open.append(([], self._name))
+            self.wants = _Want.FIRST
+        else:
+            raise _Bad("JSON: a value was expected")
 
-    def _ends(self, bracket: bytes) -> bool:
-        if self.at < len(self.tokens) and self.tokens[self.at][1] == bracket:
-            self.at += 1
-            return True
-        return False
+    def _take_name(self, kind: str, token: bytes) -> None:
+        if kind != "string":
+            raise _Bad("JSON: the name of a member is a string")
+        self._name = _string(token)
+        if self._name in self._open[-1][0]:
+            raise _Bad(f"JSON: member {self._name!r} occurs twice")
+        self.wants = _Want.COLON
 
-    def _goes_on(self, bracket: bytes) -> bool:
-        token = self._next()[1]
-        if token == bracket:
-            return False
-        if token != b",":
+    def _go_on(self, token: bytes) -> None:
+        is_object = isinstance(self._open[-1][0], dict)
+        if token == b",":
+            self.wants = _Want.NAME if is_object else _Want.VALUE
+        elif token == (b"}" if is_object else b"]"):
+            self._close()
+        else:
             raise _Bad("JSON: a comma or a closing bracket was expected")
-        return True
+
+    def _close(self) -> None:
+        container, self._name = self._open.pop()
+        self._put(container)
+
+    def _put(self, value: object) -> None:
+        if not self._open:
+            self.value = value
+            self.wants = _Want.END
+            return
+        container = self._open[-1][0]
+        if isinstance(container, dict):
+            container[self._name] = value
+        else:
+            container.append(value)
+        self.wants = _Want.MORE
 
 
 def _string(token: bytes) -> str:
@@ -365,3 +387,10 @@ def _word(token: bytes) -> object:
     if text not in _WORDS:
         raise _Bad(f"JSON: {text!r} is no keyword")
     return _WORDS[text]
+
+
+_SCALARS: dict[str, Callable[[bytes], object]] = {
+    "string": _string,
+    "number": _number,
+    "word": _word,
+}
