@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from ..blockers.registry import BlockerRegistry, refuses_blockers
 from ..channel.descriptors import DescriptorTable
 from ..clock import VirtualClock, WallClock
-from ..errors import AbortError, ChannelError, StateError
+from ..errors import AbortError, ChannelError, DeviceError, StateError
 from ..guest.guest import Guest
 from ..guest.workloads import Idle
 from ..migration.incoming import MigrationIncoming
@@ -67,6 +67,7 @@ class Machine:
         parameters, capabilities, switches: settings of migration.
         source, incoming: the two engines.
         descriptors: descriptors that monitors were given.
+        restless: names of drives that cannot be put to rest, so that a save fails at its end.
         connector: who opens the addresses of migrations.
         exited: how the process ended, or None while it lives.
     """
@@ -92,6 +93,7 @@ class Machine:
         self.connector: Connector = (
             FileConnector(self.descriptors) if connect is None else connect(self)
         )
+        self.restless: tuple[str, ...] = ()
         self._exit_on_error = True
         self.ram = _build_ram(config, kind.ram_id)
         compat = compat_properties(kind.version, config.release) if kind.version else ()
@@ -421,6 +423,8 @@ class Machine:
 
     def save_sections(self, stored_state: str, was_suspended: bool) -> Sequence[SavedSection]:
         """Return the state of every device; for the sending engine."""
+        if self.restless:
+            raise DeviceError(self.restless[0], "inactivate", "the drive cannot be put to rest")
         store = self.switches.store_global_state
         return self.devices.save(
             stored_state, was_suspended=was_suspended, store_global_state=store

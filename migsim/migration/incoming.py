@@ -122,6 +122,7 @@ class MigrationIncoming:
         assert run.loaded is not None
         self._run = None
         self._start_guest(run.loaded)
+        self.addresses.clear()
         self.status.move(MigrationStatus.ACTIVE, MigrationStatus.COMPLETED)
         return Work()
 
@@ -164,6 +165,7 @@ class MigrationIncoming:
     def _fail(self, run: _Run, error: MigsimError) -> None:
         self._run = None
         self.error = error
+        self.addresses.clear()
         self.status.move(MigrationStatus.ACTIVE, MigrationStatus.FAILED)
         self._vm.load_failed(exit_on_error=run.exit_on_error)
 

@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..errors import AbortError, IncompatibleError
+from ..errors import AbortError, IncompatibleError, StreamError
 from ..qapi.enums import Capability, RunState
 from ..qapi.transitions import runstate_allows
 from ..ram.journal import RamJournal
-from ..stream.items import Configuration, DeviceSection, Item, PageBatch, RamBlocks
+from ..stream.items import (
+    Configuration,
+    DeviceSection,
+    EndMarker,
+    Item,
+    OpaquePart,
+    PageBatch,
+    RamBlocks,
+)
 from ..stream.options import StreamOptions
 from ..stream.reader import StreamReader
 from ..stream.xbzrle_records import XbzrleBatch
@@ -125,6 +133,17 @@ class _Loader:
         )
         return iter(reader)
 
+    def _items_that_matter(self) -> Iterator[Item]:
+        """Yield all items; damage behind the end mark goes unnoticed (spec surprises.md 49)."""
+        ended = False
+        try:
+            for item in self._items():
+                yield item
+                ended = ended or isinstance(item, EndMarker)
+        except StreamError:
+            if not ended:
+                raise
+
     def _describe(self, name: str, instance_id: int) -> VMStateDescription | None:
         if name == GLOBALSTATE.name:
             return GLOBALSTATE
@@ -138,7 +157,7 @@ class _Loader:
     def _walk(self, journal: RamJournal | None) -> _Findings:
         """Go through the stream once and check it; write RAM if there is a journal to write to."""
         found = _Findings()
-        for item in self._items():
+        for item in self._items_that_matter():
             found.end = item.offset
             match item:
                 case Configuration():
@@ -154,6 +173,10 @@ class _Loader:
                         _apply(journal, block, item)
                 case DeviceSection():
                     self._check_device(item, found)
+                case OpaquePart():
+                    raise IncompatibleError(
+                        item.offset, "section", "a section of this machine", "an unknown one"
+                    )
                 case _:
                     pass
         return found

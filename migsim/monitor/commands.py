@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..channel.addresses import parse_channels
@@ -10,7 +11,7 @@ from ..machine.machine import Machine
 from ..qapi.enums import Capability, MigrationStatus
 from .commands_process import PROCESS_COMMANDS
 from .errors import QmpError
-from .hmp import HmpMonitor
+from .hmp import HmpCommand, HmpMonitor
 from .schema import ArgType, Argument, Arguments, Command
 
 if TYPE_CHECKING:
@@ -111,9 +112,23 @@ def _name(vm: Machine, _arguments: Arguments) -> object:
     return {"name": vm.config.name} if vm.config.name else {}
 
 
-def _human_monitor(vm: Machine, arguments: Arguments) -> object:
-    monitor = HmpMonitor(vm, on_wait=lambda: ["migrate: goes on in the background, as with -d"])
-    return monitor.execute(str(arguments["command-line"]))
+def human_monitor_command(extra: Mapping[str, HmpCommand]) -> Command:
+    """Return the command that executes lines of the human monitor, which knows ``extra``, too."""
+
+    def handler(vm: Machine, arguments: Arguments) -> object:
+        notice = ["migrate: goes on in the background, as with -d"]
+        monitor = HmpMonitor(vm, on_wait=lambda: notice, extra=extra)
+        return monitor.execute(str(arguments["command-line"]))
+
+    return Command(
+        "human-monitor-command",
+        handler,
+        "Execute a line of the human monitor and return what it prints.",
+        (
+            Argument("command-line", ArgType.STRING, required=True),
+            Argument("cpu-index", ArgType.INTEGER),
+        ),
+    )
 
 
 def _start_postcopy(vm: Machine, _arguments: Arguments) -> object:
@@ -131,6 +146,24 @@ def _pause(vm: Machine, _arguments: Arguments) -> object:
 
 def _recover(vm: Machine, _arguments: Arguments) -> object:
     raise StateError("migrate-recover", vm.incoming.status.value.value, ["postcopy-paused"])
+
+
+def _query_commands(more: Iterable[str]) -> Command:
+    def handler(_vm: Machine, _arguments: Arguments) -> object:
+        return [{"name": name} for name in (*COMMANDS, *more)]
+
+    return Command("query-commands", handler, "List the commands.")
+
+
+def extended(
+    commands: Iterable[Command], hmp_commands: Mapping[str, HmpCommand]
+) -> dict[str, Command]:
+    """Return the table of commands with more of them, and more in the human monitor."""
+    more = {command.name: command for command in commands}
+    table = {**COMMANDS, **more}
+    for command in (_query_commands(more), human_monitor_command(hmp_commands)):
+        table[command.name] = command
+    return table
 
 
 _URI_OR_CHANNELS = (
@@ -192,11 +225,7 @@ COMMANDS: dict[str, Command] = {
         Command("query-status", lambda vm, _: vm.query_status(), "Show the run state."),
         Command("query-version", _query_version, "Show the release that is modelled."),
         Command("query-name", _name, "Show the guest's name."),
-        Command(
-            "query-commands",
-            lambda _vm, _: [{"name": name} for name in COMMANDS],
-            "List the commands.",
-        ),
+        _query_commands(()),
         Command("migrate-start-postcopy", _start_postcopy, "Let the target run ahead of its RAM."),
         Command("migrate-pause", _pause, "Interrupt a postcopy migration."),
         Command(
@@ -205,15 +234,7 @@ COMMANDS: dict[str, Command] = {
             "Listen for a source that comes back to an interrupted postcopy.",
             (Argument("uri", ArgType.STRING, required=True),),
         ),
-        Command(
-            "human-monitor-command",
-            _human_monitor,
-            "Execute a line of the human monitor and return what it prints.",
-            (
-                Argument("command-line", ArgType.STRING, required=True),
-                Argument("cpu-index", ArgType.INTEGER),
-            ),
-        ),
+        human_monitor_command({}),
         *PROCESS_COMMANDS,
         _simple("stop"),
         _simple("cont"),

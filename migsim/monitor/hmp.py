@@ -8,8 +8,9 @@ Lines end with CR LF, as the real monitor's do.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..errors import MigsimError, ParameterError
@@ -170,13 +171,18 @@ class HmpMonitor:
     """Executes lines of the human monitor on one machine.
 
     ``on_wait`` is called instead of letting time pass by a ``migrate`` without ``-d``, and returns
-    lines to print.
+    lines to print.  ``extra`` are more commands by name.
     """
 
     def __init__(
-        self, machine: Machine, *, on_wait: Callable[[], Sequence[str]] | None = None
+        self,
+        machine: Machine,
+        *,
+        on_wait: Callable[[], Sequence[str]] | None = None,
+        extra: Mapping[str, HmpCommand] = MappingProxyType({}),
     ) -> None:
         self.machine = machine
+        self._extra = extra
         self._on_wait = on_wait
 
     def execute(self, line: str) -> str:
@@ -188,7 +194,7 @@ class HmpMonitor:
         name, _, rest = line.strip().partition(" ")
         if not name:
             return ()
-        command = COMMANDS.get(_ALIASES.get(name, name))
+        command = COMMANDS.get(_ALIASES.get(name, name)) or self._extra.get(name)
         if command is None:
             return [f"unknown command: '{name}'"]
         try:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .hmp import WAITING, HmpMonitor
+from .hmp import WAITING, HmpCommand, HmpMonitor
 
 if TYPE_CHECKING:
     from ..machine.machine import Machine
@@ -32,10 +33,15 @@ class HmpSession:
     afterwards.
     """
 
-    def __init__(self, machine: Machine, hub: MonitorHub) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        hub: MonitorHub,
+        extra: Mapping[str, HmpCommand] = MappingProxyType({}),
+    ) -> None:
         self._machine = machine
         self._hub = hub
-        self._monitor = HmpMonitor(machine, on_wait=self._wait)
+        self._monitor = HmpMonitor(machine, on_wait=self._wait, extra=extra)
         self._line = bytearray()
         self._queue = bytearray()
         self._escape = False

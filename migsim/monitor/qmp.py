@@ -11,17 +11,19 @@ from .errors import COMMAND_NOT_FOUND, QmpError, qmp_reply
 
 if TYPE_CHECKING:
     from ..machine.machine import Machine
-    from .schema import Arguments
+    from .schema import Arguments, Command
 
 
 class QmpMonitor:
     """Executes QMP commands on one machine.
 
-    Nothing is negotiated: that belongs to a connection, and there is none.
+    Nothing is negotiated: that belongs to a connection, and there is none.  ``commands`` are those
+    that there are, by name.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, commands: Mapping[str, Command] = COMMANDS) -> None:
         self.machine = machine
+        self._commands = commands
         self._events_seen = 0
 
     def execute(self, command: str, arguments: Arguments | None = None) -> dict[str, object]:
@@ -30,7 +32,7 @@ class QmpMonitor:
         The reply has QMP's error class and migsim's own description.
         """
         try:
-            row = COMMANDS.get(command)
+            row = self._commands.get(command)
             if row is None:
                 raise QmpError(f"no command is called {command}", COMMAND_NOT_FOUND)
             row.check(arguments or {})

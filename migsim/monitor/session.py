@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from .commands import COMMANDS
 from .errors import COMMAND_NOT_FOUND, QmpError, qmp_reply
 from .json_stream import JsonProblem, JsonStream
 from .qmp import QmpMonitor
@@ -15,6 +16,7 @@ from .qmp import QmpMonitor
 if TYPE_CHECKING:
     from ..machine.machine import Machine
     from .hub import MonitorHub
+    from .schema import Command
 
 _NEGOTIATE = "qmp_capabilities"
 _OOB = "oob"
@@ -36,9 +38,10 @@ class QmpSession:
         *,
         pretty: bool = False,
         hub: MonitorHub | None = None,
+        commands: Mapping[str, Command] = COMMANDS,
     ) -> None:
         self._machine = machine
-        self._monitor = QmpMonitor(machine)
+        self._monitor = QmpMonitor(machine, commands)
         self._hub = hub
         if hub is not None:
             hub.add(self)
