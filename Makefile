@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench conformance clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -24,6 +24,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Every scenario of the kit against the recorded answers of both releases.
+conformance: $(STAMP)
+	$(BIN)/python tests/conformance/forked.py --release 10.0
+	$(BIN)/python tests/conformance/forked.py --release 11.1
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks -p no:xdist -c benchmarks/pytest.ini

@@ -24,7 +24,10 @@ def read(data: bytes, chunk: int | None = None) -> list[object]:
         (b'{"a":1}', [{"a": 1}]),
         (b'{"a":1}{"b":[]}\n', [{"a": 1}, {"b": []}]),
         (b"{'a':'it\\'s \"b\"'}", [{"a": 'it\'s "b"'}]),
-        (b' \t{ "a" :\r\n -1.5e3 , "b":[true,false,null]}', [{"a": -1500.0, "b": [True, False, None]}]),
+        (
+            b' \t{ "a" :\r\n -1.5e3 , "b":[true,false,null]}',
+            [{"a": -1500.0, "b": [True, False, None]}],
+        ),
         (b"12\n", [12]),
         (b"null\n", [None]),
         (b'{"a":"\\u00e9\\ud83d\\ude00\\n"}', [{"a": "é😀\n"}]),
@@ -111,7 +114,9 @@ VALUES = st.recursive(
 )
 
 
-@given(st.lists(st.dictionaries(st.text("xyz"), VALUES, max_size=3), max_size=5), st.integers(1, 40))
+@given(
+    st.lists(st.dictionaries(st.text("xyz"), VALUES, max_size=3), max_size=5), st.integers(1, 40)
+)
 def test_any_chunking_gives_the_same(values: list[object], chunk: int) -> None:
     assert read(b"".join(json.dumps(v).encode() for v in values), chunk) == values
     pretty = b"\n".join(json.dumps(v, ensure_ascii=False, indent=1).encode() for v in values)

@@ -1,0 +1,232 @@
+"""Opens the addresses of migrations between processes, with an event loop."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+import termios
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..channel.file import FileInput, FileOutput
+from ..channel.uri import ChannelAddress, Scheme, split_host
+from ..errors import ChannelError, ParameterError
+from .sockets import connect_tcp, connect_unix, described, listen_tcp, listen_unix
+from .transports import LiveInput, LiveOutput, spawn
+
+if TYPE_CHECKING:
+    from ..channel.base import InputChannel, OutputChannel
+    from ..machine.machine import Machine
+    from .reactor import Loop
+
+_OFFSET_LIMIT = 1 << 63
+
+
+class LiveConnector:
+    """The transports of one machine: file, fd, exec, unix and tcp.
+
+    ``wake`` is called when a channel has come, or failed to, after the command returned.
+    ``allow_exec`` lets commands run; otherwise they are refused.
+    """
+
+    def __init__(
+        self, loop: Loop, machine: Machine, *, wake: Callable[[], None], allow_exec: bool
+    ) -> None:
+        self._loop = loop
+        self._machine = machine
+        self._wake = wake
+        self._allow_exec = allow_exec
+        self._listener: socket.socket | None = None
+        self._awaited: tuple[int, InputChannel] | None = None
+        self._silent: InputChannel | None = None
+
+    def check(self, address: ChannelAddress) -> None:
+        """Refuse what cannot be opened here."""
+        if "\0" in address.target or address.offset_bytes >= _OFFSET_LIMIT:
+            wanted = "a path without null bytes, an offset below 2^63"
+            raise ParameterError("uri", address.uri, wanted)
+        if address.scheme is Scheme.RDMA:
+            raise ParameterError("uri", address.uri, "another transport: there is no rdma here")
+
+    def open_output(self, address: ChannelAddress) -> OutputChannel | None:
+        """Open a file, descriptor or command; begin to connect a socket."""
+        match address.scheme:
+            case Scheme.FILE:
+                fd = self._machine.descriptors.open_path(address.target, os.O_WRONLY)
+                return FileOutput(address.target, address.offset_bytes, fd=fd)
+            case Scheme.FD:
+                return LiveOutput(self._descriptor(address), address.uri)
+            case Scheme.EXEC:
+                fd, process = spawn(self._command(address), name=address.uri, output=True)
+                return LiveOutput(fd, address.uri, process)
+            case Scheme.UNIX:
+                self._loop.call_soon(self._connect, address, connect_unix, address.target)
+            case Scheme.TCP:
+                self._connect_aside(address)
+            case _:
+                problem = ChannelError(address.uri, "connect", "there is no such transport here")
+                self._loop.call_soon(self._failed, problem)
+        return None
+
+    def open_input(self, address: ChannelAddress) -> InputChannel | None:
+        """Open a file; wait for the first byte of a descriptor or command, or for a socket."""
+        match address.scheme:
+            case Scheme.FILE:
+                fd = self._machine.descriptors.open_path(address.target, os.O_RDONLY)
+                return FileInput(address.target, address.offset_bytes, fd=fd)
+            case Scheme.FD:
+                return self._await_bytes(address, self._descriptor(address), None)
+            case Scheme.EXEC:
+                fd, process = spawn(self._command(address), name=address.uri, output=False)
+                return self._await_bytes(address, fd, LiveInput(fd, address.uri, process))
+            case Scheme.UNIX:
+                self._listen(listen_unix(address.target))
+            case Scheme.TCP:
+                self._listen(listen_tcp(*split_host(address.target)))
+            case _:
+                raise ChannelError(address.uri, "listen", "there is no such transport here")
+        return None
+
+    def abandon(self) -> None:
+        """Stop listening and waiting."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._loop.remove_reader(listener.fileno())
+            listener.close()
+            self._machine.incoming.addresses.clear()
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            self._loop.remove_reader(awaited[0])
+            awaited[1].close()
+
+    # Outgoing sockets.
+
+    def _connect(
+        self, address: ChannelAddress, connect: Callable[..., socket.socket], *where: str
+    ) -> None:
+        if not self._machine.source.waits_for_channel:
+            return
+        try:
+            sock = connect(*where)
+        except ChannelError as error:
+            self._failed(error)
+            return
+        self._connected(address, sock)
+
+    def _connect_aside(self, address: ChannelAddress) -> None:
+        """Connect in a thread: names are looked up there, and hosts may not answer."""
+        run = self._machine.source.run
+
+        def connect() -> None:
+            try:
+                sock = connect_tcp(*split_host(address.target))
+            except ChannelError as error:
+                self._loop.call_soon_threadsafe(self._later, run, address, None, error)
+            else:
+                self._loop.call_soon_threadsafe(self._later, run, address, sock, None)
+
+        threading.Thread(target=connect, name="mig/connect", daemon=True).start()
+
+    def _later(
+        self,
+        run: object,
+        address: ChannelAddress,
+        sock: socket.socket | None,
+        error: ChannelError | None,
+    ) -> None:
+        source = self._machine.source
+        if source.run is not run or not source.waits_for_channel:
+            if sock is not None:
+                sock.close()
+        elif sock is not None:
+            self._connected(address, sock)
+        elif error is not None:
+            self._failed(error)
+
+    def _connected(self, address: ChannelAddress, sock: socket.socket) -> None:
+        self._machine.outgoing_ready(LiveOutput(sock.detach(), address.uri))
+        self._wake()
+
+    def _failed(self, error: ChannelError) -> None:
+        if self._machine.source.waits_for_channel:
+            self._machine.outgoing_failed(error)
+            self._wake()
+
+    # Incoming.
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._listener = sock
+        self._machine.incoming.addresses[:] = [described(sock)]
+        self._loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        uri = f"connection to {listener.getsockname()}"
+        addresses = list(self._machine.incoming.addresses)
+        self.abandon()
+        self._machine.incoming.addresses[:] = addresses  # shown until the load is over
+        self._machine.incoming_ready(LiveInput(client.detach(), uri))
+        self._wake()
+
+    def _await_bytes(
+        self, address: ChannelAddress, fd: int, channel: LiveInput | None
+    ) -> InputChannel | None:
+        """Return a regular file at once; wait for the first byte of anything else."""
+        if channel is None:
+            channel = LiveInput(fd, address.uri)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return channel
+        self._awaited = fd, channel
+        self._loop.add_reader(fd, self._bytes_came)
+        return None
+
+    def _bytes_came(self) -> None:
+        awaited, self._awaited = self._awaited, None
+        if awaited is None:
+            return
+        self._loop.remove_reader(awaited[0])
+        if _ended_empty(awaited[0]):
+            # The real program is not woken up by a pipe that ends without a byte.
+            self._silent = awaited[1]
+            return
+        self._machine.incoming_ready(awaited[1])
+        self._wake()
+
+    # Both.
+
+    def _descriptor(self, address: ChannelAddress) -> int:
+        """Return the descriptor that is meant, ours from now on."""
+        name = address.target
+        if name.isdigit():
+            fd = int(name)
+            try:
+                os.fstat(fd)
+            except OSError as error:
+                raise ChannelError(address.uri, "open", str(error), error.errno) from error
+            return fd
+        named = self._machine.descriptors.take(name)
+        if named is None:
+            raise ChannelError(address.uri, "open", f"no descriptor is called {name!r}")
+        return named
+
+    def _command(self, address: ChannelAddress) -> list[str]:
+        if not self._allow_exec:
+            reason = "commands are not run: start with --allow-exec or MIGSIM_ALLOW_EXEC=1"
+            raise ChannelError(address.uri, "open", reason)
+        return list(address.args) or ["/bin/sh", "-c", address.target]
+
+
+def _ended_empty(fd: int) -> bool:
+    """Whether a pipe or socket that is readable has nothing but its end."""
+    room = bytearray(4)
+    try:
+        fcntl.ioctl(fd, termios.FIONREAD, room)
+    except OSError:
+        return False
+    return int.from_bytes(room, "little") == 0 and stat.S_ISFIFO(os.fstat(fd).st_mode)

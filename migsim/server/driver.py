@@ -1,0 +1,137 @@
+"""Makes a machine's time pass inside an event loop: one step of its engines per turn."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import AbortError
+from ..guest.workloads import Idle
+from ..machine.driver import WallDriver
+from ..migration.source import Stage
+from ..qapi.enums import MigrationStatus
+from .transports import LiveOutput
+
+if TYPE_CHECKING:
+    from ..machine.machine import Machine
+    from .reactor import Loop, Timer
+
+GUEST_TICK_S = 0.02
+"""How often a guest that writes is brought up to date while nobody asks, in seconds."""
+
+
+class LoopDriver:
+    """Steps one machine.
+
+    ``after`` is called after every step, with events to be delivered.  Call `wake` when something
+    happened that gives the engines work.
+    """
+
+    def __init__(self, loop: Loop, machine: Machine, after: Callable[[], None]) -> None:
+        self._loop = loop
+        self._machine = machine
+        self._after = after
+        self._timer: Timer | None = None
+        self._watched = -1
+        self._idle_guest = isinstance(machine.guest.workload, Idle)
+        machine.incoming.background = self._aside
+        self._turning = False
+
+    def wake(self) -> None:
+        """Go on in the next turn of the loop."""
+        if self._turning or self._machine.exited is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._timer = None
+        self._turning = True
+        try:
+            delay = self._step()
+        except AbortError:
+            delay = None
+        finally:
+            self._turning = False
+        self._after()
+        if self._machine.exited is not None:
+            return
+        if delay is None and not self._idle_guest:
+            delay = GUEST_TICK_S  # it may be started again without our being told
+        if delay is not None:
+            self._timer = (
+                self._loop.call_later(delay, self._turn)
+                if delay
+                else self._loop.call_soon(self._turn)
+            )
+
+    def _step(self) -> float | None:
+        """Do one step unless the channel is not ready for it; return when the next is due."""
+        driver = self._machine.driver
+        assert isinstance(driver, WallDriver)
+        if self._outgoing_ready():
+            delay = driver.turn()
+            while delay == 0.0 and self._machine.incoming.running:
+                delay = driver.turn()  # the real program loads a file in one go, too
+            return delay
+        driver.catch_up()
+        return None
+
+    def _outgoing_ready(self) -> bool:
+        """Send what was written; whether the next step of a migration can be made."""
+        source = self._machine.source
+        if source.run is None or source.run.transfer is None:
+            return True
+        channel = source.run.transfer.channel
+        if not isinstance(channel, LiveOutput):
+            return True
+        channel.pump()
+        if source.status.value is MigrationStatus.CANCELLING:
+            self._unwatch()
+            return True
+        if channel.blocked:
+            self._watch(channel.fd, write=True)
+            return False
+        self._unwatch()
+        if source.run.stage is Stage.FINISH and channel.error is None:
+            ended = channel.hang_up()
+            if ended is not None:
+                self._watch(ended, write=False)
+                return False
+        return True
+
+    def _watch(self, fd: int, *, write: bool) -> None:
+        if self._watched >= 0:
+            return
+        self._watched = fd
+        if write:
+            self._loop.add_writer(fd, self._wake_up, fd)
+        else:
+            self._loop.add_reader(fd, self._ended, fd)
+
+    def _wake_up(self, fd: int) -> None:
+        self._unwatch()
+        self.wake()
+
+    def _ended(self, fd: int) -> None:
+        self._unwatch()
+        os.close(fd)
+        self.wake()
+
+    def _unwatch(self) -> None:
+        fd, self._watched = self._watched, -1
+        if fd >= 0:
+            self._loop.remove_writer(fd)
+            self._loop.remove_reader(fd)
+
+    def _aside(self, load: Callable[[], None]) -> None:
+        """Run a load in a thread of its own."""
+
+        def run() -> None:
+            load()
+            self._loop.call_soon_threadsafe(self.wake)
+
+        threading.Thread(target=run, name="mig/dst/main", daemon=True).start()

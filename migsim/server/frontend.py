@@ -1,0 +1,150 @@
+"""One machine with its monitors on an event loop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..clock import WallClock
+from ..cmdline.build import build
+from ..cmdline.parts import MonitorMode
+from ..errors import ConfigError
+from ..machine.config import MachineConfig, Profile
+from ..monitor.commands import extended
+from ..monitor.hmp_session import HmpSession
+from ..monitor.hub import MonitorHub
+from ..monitor.qtest import QtestSession
+from ..monitor.session import QmpSession
+from ..vm import VM
+from .chardevs import Opened, open_chardev
+from .connection import Session, SocketServer
+from .connector import LiveConnector
+from .driver import LoopDriver
+from .plug import Plugger, Reader
+
+if TYPE_CHECKING:
+    from ..cmdline.parts import MonitorOption
+    from ..machine.machine import Machine
+    from .reactor import Loop
+
+_DRAIN_S = 1.0
+"""How long last words to a client may take when the machine ends, in seconds."""
+ALLOW_EXEC = "MIGSIM_ALLOW_EXEC"
+"""Variable of the environment that, as 1, lets ``exec:`` run commands."""
+
+
+class FrontEnd:
+    """One machine with its monitors.
+
+    ``argv`` is the command line, and ``read`` what parses one; ``ended`` is called with
+    exit status and reason when the machine has ended.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        argv: Sequence[str],
+        read: Reader,
+        ended: Callable[[int, str], None],
+    ) -> None:
+        line = read(argv)
+        self._loop = loop
+        self._line = line
+        self._ended = ended
+        self._servers: list[SocketServer] = []
+        self._over = False
+        opened: dict[str, Opened] = {}
+        try:
+            for chardev in line.chardevs:
+                if (one := open_chardev(chardev)) is not None:
+                    opened[chardev.id] = one
+            built = build(line, MachineConfig(profile=Profile.ANSWERING))
+            self.machine: VM = VM(built.config, clock=WallClock(), connect=self._connect)
+            self._plugger = Plugger(self.machine, built, argv, read)
+            self._commands = extended(self._plugger.commands, self._plugger.hmp_commands)
+            self.hub = MonitorHub(self.machine, time.time() - self.machine.clock.now)
+            self._driver = LoopDriver(loop, self.machine, self._after)
+            for monitor in line.monitors:
+                self._serve(monitor, opened)
+            if line.qtest is not None and line.qtest in opened:
+                self._listen(opened[line.qtest], self._qtest_session)
+        except BaseException:
+            for one in opened.values():
+                one.sock.close()
+            raise
+        self._driver.wake()
+
+    def _connect(self, machine: Machine) -> LiveConnector:
+        asked = ("allow-exec", None) in self._line.own
+        allow_exec = asked or os.environ.get(ALLOW_EXEC) == "1"
+        return LiveConnector(self._loop, machine, wake=self.wake, allow_exec=allow_exec)
+
+    def wake(self) -> None:
+        """Let the engines look for work."""
+        self._driver.wake()
+
+    def _serve(self, monitor: MonitorOption, opened: dict[str, Opened]) -> None:
+        if self._line.chardev(monitor.chardev) is None:
+            raise ConfigError(f"monitor on {monitor.chardev}", "there is no such chardev")
+        one = opened.get(monitor.chardev)
+        if one is not None:
+            control = monitor.mode is MonitorMode.CONTROL
+            self._listen(
+                one, partial(self._qmp_session, monitor.pretty) if control else self._hmp_session
+            )
+
+    def _listen(self, one: Opened, make: Callable[[], Session]) -> None:
+        server = SocketServer(
+            self._loop, one.sock, make, listening=one.listens, after=self._commanded
+        )
+        self._servers.append(server)
+
+    def _hmp_session(self) -> Session:
+        return HmpSession(self.machine, self.hub, self._plugger.hmp_commands)
+
+    def _qtest_session(self) -> Session:
+        return QtestSession(self.machine)
+
+    def _qmp_session(self, pretty: bool) -> Session:
+        return QmpSession(self.machine, pretty=pretty, hub=self.hub, commands=self._commands)
+
+    def _commanded(self) -> None:
+        """A client said something: the engines may have work."""
+        self._after()
+        if not self._over and self.machine.busy:
+            self._driver.wake()
+
+    def _after(self) -> None:
+        """Deliver events, and end when the machine has ended."""
+        self.hub.deliver()
+        for server in self._servers:
+            if server.connection is not None:
+                if isinstance(server.connection.session, HmpSession):
+                    server.connection.session.poll()
+                server.connection.flush()
+        if self.machine.exited is not None:
+            self.close()
+
+    def terminate(self) -> None:
+        """End the machine as a signal of the host does."""
+        if self.machine.exited is None:
+            self.machine.quit(reason="host-signal")
+        self._after()
+
+    def close(self) -> None:
+        """Say the last words, let go of all clients, and report the exit status."""
+        if self._over:
+            return
+        self._over = True
+        for server in self._servers:
+            if server.connection is not None:
+                server.connection.drain(_DRAIN_S)
+            server.close()
+        exited = self.machine.exited
+        if exited is None or exited.status is None:
+            self._ended(0, "")
+        else:
+            self._ended(exited.status, exited.reason)

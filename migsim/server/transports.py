@@ -1,0 +1,203 @@
+"""Live channels: sockets, pipes and commands as migration sees them.
+
+What goes out is gathered between two steps of the engine and sent by the driver before the next;
+an error of the other side comes up at that step.  What comes in is read by the thread of a load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ..errors import ChannelError
+
+if TYPE_CHECKING:
+    from ..channel.base import Buffer
+
+_IOV_MAX = 64
+
+
+class LiveOutput:
+    """The output end of a descriptor that somebody reads.
+
+    ``process`` is the command behind a pipe: closing waits for its end.
+    """
+
+    def __init__(self, fd: int, name: str, process: subprocess.Popen[bytes] | None = None) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._name = name
+        self._process = process
+        self._queue: deque[memoryview] = deque()
+        self._position = 0
+        self.error: ChannelError | None = None
+        self.abandoned = False
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, for an event loop; -1 when it is closed."""
+        return self._fd
+
+    @property
+    def position(self) -> int:
+        """Bytes taken so far."""
+        return self._position
+
+    @property
+    def blocked(self) -> bool:
+        """Whether bytes wait for the other side to read."""
+        return bool(self._queue) and self.error is None
+
+    def write(self, data: Buffer) -> None:
+        """Take all of ``data``; it is sent by `pump`."""
+        self._check()
+        piece = memoryview(bytes(data))
+        self._position += len(piece)
+        self._queue.append(piece)
+
+    def flush(self) -> None:
+        """Send what there is room for."""
+        self.pump()
+        self._check()
+
+    def pump(self) -> None:
+        """Send what there is room for; a problem is kept for the next call of the engine."""
+        try:
+            while self._queue and self._fd >= 0:
+                sent = os.writev(self._fd, [self._queue[i] for i in range(self._pieces())])
+                self._drop(sent)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.error = self._problem(error)
+            self._queue.clear()
+
+    def hang_up(self) -> int | None:
+        """Let the other side see the end; return a descriptor that becomes readable when it ended.
+
+        None means that nobody has to be waited for.
+        """
+        if self._process is None:
+            return None
+        self._release()
+        if self._process.poll() is not None:
+            return None
+        return os.pidfd_open(self._process.pid)
+
+    def close(self) -> None:
+        """Let go of the other side.
+
+        Raises:
+            ChannelError: what was written before did not arrive.
+        """
+        self.pump()
+        self._queue.clear()
+        self._release()
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+        self._check()
+
+    def _pieces(self) -> int:
+        return min(len(self._queue), _IOV_MAX)
+
+    def _drop(self, sent: int) -> None:
+        while sent:
+            first = self._queue[0]
+            if sent < len(first):
+                self._queue[0] = first[sent:]
+                return
+            sent -= len(first)
+            self._queue.popleft()
+
+    def _release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _problem(self, error: OSError) -> ChannelError:
+        return ChannelError(self._name, "write", error.strerror or str(error), error.errno)
+
+
+class LiveInput:
+    """The input end of a descriptor that somebody writes; read by the thread of a load."""
+
+    def __init__(self, fd: int, name: str, process: subprocess.Popen[bytes] | None = None) -> None:
+        os.set_blocking(fd, True)
+        self._fd = fd
+        self._name = name
+        self._process = process
+        self._position = 0
+        self._ended = False
+        with contextlib.suppress(OSError):
+            self._position = os.lseek(fd, 0, os.SEEK_CUR)
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far."""
+        return self._position
+
+    def read_into(self, room: memoryview) -> int:
+        """Wait for bytes and put them into ``room``; 0 is the end."""
+        if self._ended:
+            return 0
+        try:
+            count = os.readv(self._fd, [room])
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ChannelError(self._name, "read", reason, error.errno) from error
+        self._position += count
+        return count
+
+    def seekable(self) -> None:
+        """Return None: bytes come in order."""
+
+    def interrupt(self) -> None:
+        """Wake up a thread that waits for bytes: it sees the end."""
+        self._ended = True
+        with contextlib.suppress(OSError):
+            sock = socket.socket(fileno=os.dup(self._fd))
+            with sock:
+                sock.shutdown(socket.SHUT_RDWR)
+        if self._process is not None:
+            self._process.terminate()
+
+    def close(self) -> None:
+        """Let go of the source."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+
+
+def spawn(args: list[str], *, name: str, output: bool) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start a command and return the descriptor of its input (``output``) or output, and it.
+
+    Raises:
+        ChannelError: it cannot be started.
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    ours, theirs = (write_end, read_end) if output else (read_end, write_end)
+    try:
+        process = subprocess.Popen(
+            args,
+            stdin=theirs if output else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if output else theirs,
+        )
+    except (OSError, ValueError) as error:
+        os.close(ours)
+        number = error.errno if isinstance(error, OSError) else errno.EINVAL
+        raise ChannelError(name, "open", str(error), number) from error
+    finally:
+        os.close(theirs)
+    return ours, process
