@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import ParameterError
-from . import compare, demo, predict, stream
+from . import compare, demo, predict, serve, stream
 
 
 class UsageError(ParameterError):
@@ -64,6 +64,7 @@ def build() -> typer.Typer:
     app.command("compare")(compare.compare)
     app.command("advise")(compare.advise)
     app.command("calibrate")(compare.calibrate)
+    app.command("serve")(serve.serve)
     group = new_group(
         "Tools for state files: what is in them, are they whole, other forms of them."
     )

@@ -15,6 +15,7 @@ from migsim.errors import ChannelError
 from migsim.server.frontend import FrontEnd
 from migsim.server.process import main, read_command_line
 from migsim.server.reactor import Reactor
+from migsim.server.serve import Farm
 from migsim.server.sockets import listen_unix
 
 
@@ -239,6 +240,18 @@ def test_sockets_are_private_and_replace_only_sockets(tmp_path: Path) -> None:
 def test_start_up_errors(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 1
     assert capsys.readouterr().out == ""
+
+
+def test_many_machines_in_one_process(world: World) -> None:
+    farm = Farm(world.loop, str(world.folder / "farm"), 20, ["-machine", "none", "-name", "m{n}"])
+    clients = [world.connect(world.folder / "farm" / f"{n}.qmp").greet() for n in range(20)]
+    for number, client in enumerate(clients):
+        assert client("query-name") == {"return": {"name": f"m{number}"}}
+    clients[3]("quit")
+    assert farm.statuses == {3: 0}
+    assert clients[4]("query-status")["return"] == {"running": True, "status": "running"}
+    farm.terminate()
+    assert not farm.living
 
 
 def test_the_loop_calls_in_order_and_cancels() -> None:
