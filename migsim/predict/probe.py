@@ -21,7 +21,7 @@ PERIODS_MS: Final = (100, 300, 800, 2000)
 """Periods over which dirty pages are counted."""
 SAMPLES_PER_GIB: Final = 16384
 """Pages sampled in each GiB of RAM, the most that QEMU takes."""
-PROCESS_BYTES: Final = 48 * MIB
+PROCESS_BYTES: Final = 16 * MIB
 """Memory of a QEMU process that is not guest RAM."""
 POLL_S: Final = 0.02
 
