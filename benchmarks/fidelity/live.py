@@ -199,14 +199,16 @@ def live_table(path: Path):
             low, high = r["prediction"]["intervals"]["total_time_ms"]
             if r["outcome"]["total_time"]:
                 held.append(low <= r["outcome"]["total_time"] <= high)
+    loads = [r["load_avg"] for r in records]
     rows = "\n".join(f"| {' | '.join(cells(r))} |" for r in records)
     median = statistics.median(off) if off else float("nan")
     return f"""## Live guests, asked over QMP
 
 {len(records)} running guests, predicted from what `migsim predict --qmp` learns by read-only commands alone (memory
 size, settings, `calc-dirty-rate` by page sampling at four periods, resident memory of the process), then
-really migrated. The machine was busy with other work at the time (load average on its two
-processors in the last column). Verdict right in {right} of {len(records)}, total time off by {median:.1%} (median), inside the
+really migrated. These runs were made while other work kept the machine busy: load averages of {min(loads):.0f} to {max(loads):.0f}
+on two processors (last column), so guest, target and sender all waited for processors, and the numbers say
+little about the prediction; they have to be repeated on a quiet machine. No run was left out. Verdict right in {right} of {len(records)}, total time off by {median:.1%} (median), inside the
 interval in {sum(held)} of {len(held)}; settings and state were the same before and after the probe in
 {sum(r["settings_unchanged"] for r in records)}.
 
