@@ -10,9 +10,11 @@ from ..qapi.enums import Capability
 from ..vmstate.codec import encode
 from ..vmstate.common import CONFIGURATION, configuration_values
 from ..vmstate.describe import describe, describe_opaque, describe_section
+from .mapped_writer import MappedWriter
+from .multifd_ram import MultifdRamWriter
 from .names import decode_text, encode_name, encode_text
 from .options import QEMU_DEFAULTS, StreamOptions
-from .ram_writer import MappedWriter, MultifdRamWriter, RamWriter, RecordWriter
+from .ram_writer import RamWriter, RecordWriter
 from .vmdesc import make_description, with_configuration
 from .wire import (
     COMMAND_HEADER,

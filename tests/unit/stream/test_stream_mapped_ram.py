@@ -25,7 +25,7 @@ from migsim.stream import (
     open_stream,
 )
 from migsim.stream.mapped_ram import bitmap_bytes, layout
-from migsim.stream.ram_writer import MappedWriter
+from migsim.stream.mapped_writer import MappedWriter
 from migsim.stream.wire import SectionType
 
 PAGES = 70
