@@ -52,6 +52,7 @@ class Connection:
         *,
         closed: Callable[[Connection], None],
         after: Callable[[], None],
+        greeted: bool = False,
     ) -> None:
         self._loop = loop
         self._sock: socket.socket | None = sock
@@ -61,7 +62,8 @@ class Connection:
         self._reading = False
         self._writing = False
         sock.setblocking(False)
-        session.greet()
+        if not greeted:
+            session.greet()
         self.flush()
         self._watch()
 
@@ -169,7 +171,7 @@ class SocketServer:
         self._begun = False
         self._stopped = False
         if not listening:
-            self._take(sock)
+            self.take(sock)
         else:
             self.resume()
 
@@ -198,13 +200,16 @@ class SocketServer:
             client, _ = self._sock.accept()
         except OSError:
             return
-        self._take(client)
+        self.take(client)
 
-    def _take(self, client: socket.socket) -> None:
+    def take(self, client: socket.socket, *, greeted: bool = False) -> None:
+        """Serve ``client``, which may have been greeted already, until it goes."""
         if self._sock is not None:
             self._loop.remove_reader(self._sock.fileno())
         session = self._make_session()
-        connection = Connection(self._loop, client, session, closed=self._gone, after=self._after)
+        connection = Connection(
+            self._loop, client, session, closed=self._gone, after=self._after, greeted=greeted
+        )
         if connection.open:
             self.connection = connection
 

@@ -28,6 +28,7 @@ from .plug import Plugger, Reader
 if TYPE_CHECKING:
     from ..cmdline.parts import MonitorOption
     from ..machine.machine import Machine
+    from .launch import Greeter
     from .reactor import Loop
 
 _DRAIN_S = 1.0
@@ -49,6 +50,7 @@ class FrontEnd:
         argv: Sequence[str],
         read: Reader,
         ended: Callable[[int, str], None],
+        greeter: Greeter | None = None,
     ) -> None:
         line = read(argv)
         self._loop = loop
@@ -59,7 +61,7 @@ class FrontEnd:
         opened: dict[str, Opened] = {}
         try:
             for chardev in line.chardevs:
-                if (one := open_chardev(chardev)) is not None:
+                if (one := open_chardev(chardev, greeter)) is not None:
                     opened[chardev.id] = one
             built = build(line, MachineConfig(profile=Profile.ANSWERING))
             self.machine: VM = VM(built.config, clock=WallClock(), connect=self._connect)
@@ -100,6 +102,8 @@ class FrontEnd:
         server = SocketServer(
             self._loop, one.sock, make, listening=one.listens, after=self._commanded
         )
+        if one.greeted is not None:
+            server.take(one.greeted, greeted=True)
         self._servers.append(server)
 
     def _hmp_session(self) -> Session:

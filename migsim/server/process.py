@@ -1,7 +1,6 @@
 """``migsim-system-x86_64``: a QEMU-style command line becomes a process with monitors.
 
-Only what is needed to say hello is imported at the top; the engines follow when the machine is
-built.
+The engines are imported when the machine is built.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from .reactor import Reactor
 
 if TYPE_CHECKING:
     from ..cmdline.model import CommandLine
+    from .launch import Greeter
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 OWN_OPTIONS: Final = {"release": True, "allow-exec": False, "virtual-time": False, "seed": True}
@@ -44,8 +44,8 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     return parse(argv, known, own=OWN_OPTIONS)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the process and return its exit status."""
+def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> int:
+    """Run the process and return its exit status; ``greeter`` may have said hello already."""
     reactor = Reactor()
     status = [0]
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         from .frontend import FrontEnd
 
-        front = FrontEnd(reactor, words, read_command_line, ended)
+        front = FrontEnd(reactor, words, read_command_line, ended, greeter)
     except MigsimError as error:
         print(f"{_program()}: {error}", file=sys.stderr)
         return 1
@@ -79,14 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, terminate)
     reactor.run()
     return status[0]
-
-
-def console() -> None:
-    """Entry point: end the process without waiting for threads that read from a dead source."""
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def _program() -> str:
