@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..clock import WallClock
 from ..cmdline.build import build
+from ..cmdline.model import DEFAULT_RAM_BYTES
 from ..cmdline.parts import MonitorMode
 from ..errors import ConfigError
 from ..machine.config import MachineConfig, Profile
@@ -19,6 +20,7 @@ from ..monitor.hub import MonitorHub
 from ..monitor.qtest import QtestSession
 from ..monitor.session import QmpSession
 from ..vm import VM
+from .boot import SerialPort, guest_of
 from .chardevs import Opened, open_chardev
 from .connection import Session, SocketServer
 from .connector import LiveConnector
@@ -63,7 +65,9 @@ class FrontEnd:
             for chardev in line.chardevs:
                 if (one := open_chardev(chardev, greeter)) is not None:
                     opened[chardev.id] = one
-            built = build(line, MachineConfig(profile=Profile.ANSWERING))
+            self._serial = SerialPort(line)
+            workload = guest_of(line, line.memory.size_bytes or DEFAULT_RAM_BYTES)
+            built = build(line, MachineConfig(profile=Profile.ANSWERING, workload=workload))
             self.machine: VM = VM(built.config, clock=WallClock(), connect=self._connect)
             self._plugger = Plugger(self.machine, built, argv, read)
             self._commands = extended(self._plugger.commands, self._plugger.hmp_commands)
@@ -123,6 +127,7 @@ class FrontEnd:
 
     def _after(self) -> None:
         """Deliver events, and end when the machine has ended."""
+        self._serial.write(self.machine.guest.take_serial())
         self.hub.deliver()
         for server in self._servers:
             if server.connection is not None:
@@ -143,6 +148,7 @@ class FrontEnd:
         if self._over:
             return
         self._over = True
+        self._serial.close()
         for server in self._servers:
             if server.connection is not None:
                 server.connection.drain(_DRAIN_S)

@@ -1,0 +1,86 @@
+"""What the guest of a command line is: known boot images become synthetic guests.
+
+The image of the outside migration client is recognised by its hash; the guest behaves as the
+program in it would (spec frontend.md section 6).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError
+from ..guest.page_counter import FIRST_PFN, PAGES, PageCounter
+from ..units import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from ..cmdline.model import CommandLine
+    from ..cmdline.parts import BlockNode
+    from ..guest.workload import Workload
+
+_SECTOR_BYTES = 512
+_SUSPENDS = {
+    "2a443498d52a12a7061579f888be3207e07bb7a0243f7591b284e28c602bf827": False,
+    "e293bf1608b023083e3f52b6c44be9dc8b2eee3c92c1e8ae09a8cfcdd7822f1e": True,
+}
+"""SHA-256 of the boot images that are known, and whether that guest suspends itself."""
+RATE_PAGES_PER_S = 1.5e6
+"""How fast the page counter counts: one ``B`` a second or so."""
+
+
+def guest_of(line: CommandLine, memory_bytes: int) -> Workload | None:
+    """Return the guest that boots from a drive of ``line``, or None for an idle one."""
+    if memory_bytes < (FIRST_PFN + PAGES) * PAGE_SIZE:
+        return None
+    for drive in line.drives:
+        suspends = _SUSPENDS.get(_hash(drive.node))
+        if suspends is not None:
+            return PageCounter(rate_pages_per_s=RATE_PAGES_PER_S, suspends=suspends)
+    return None
+
+
+def _hash(node: BlockNode | None) -> str:
+    while node is not None and node.filename is None:
+        below = node.children.get("file")
+        node = None if isinstance(below, str) else below
+    if node is None or node.filename is None:
+        return ""
+    with contextlib.suppress(OSError), open(node.filename, "rb") as image:
+        return hashlib.sha256(image.read(_SECTOR_BYTES)).hexdigest()
+    return ""
+
+
+class SerialPort:
+    """The first serial port: what the guest prints goes to a file, or nowhere.
+
+    Raises:
+        ConfigError: the file cannot be made.
+    """
+
+    def __init__(self, line: CommandLine) -> None:
+        self._fd = -1
+        name = line.serials[0] if line.serials else None
+        chardev = line.chardev(name) if name is not None else None
+        if chardev is None or chardev.backend != "file":
+            return
+        path = str(chardev.properties["path"])
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        flags |= os.O_APPEND if chardev.properties.get("append") is True else os.O_TRUNC
+        try:
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise ConfigError(f"chardev {chardev.id}", f"{path}: {error.strerror}") from error
+
+    def write(self, text: bytes) -> None:
+        """Print ``text``; a full disk loses it."""
+        if text and self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self._fd, text)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
