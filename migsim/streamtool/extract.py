@@ -11,7 +11,7 @@ from ..stream.apply import FileStore, apply_item
 from ..stream.items import Configuration, Header, PageBatch, RamBlocks
 from ..stream.xbzrle_records import XbzrleBatch
 from .atomic import AtomicFile
-from .files import walk
+from .files import leaves_blocks_out, walk
 from .info import BlockTally
 from .report import Fault
 
@@ -76,7 +76,8 @@ def extract_ram(
         store = FileStore({})
         tally: BlockTally | None = None
         fault: Fault | None = None
-        ignoring = began = False
+        capabilities: tuple[str, ...] = ()
+        began = False
         try:
             for item in walk(stream, progress):
                 match item:
@@ -89,7 +90,7 @@ def extract_ram(
                         apply_item(item, store)
                         tally.take(item)
                     case Configuration():
-                        ignoring = "x-ignore-shared" in (item.capabilities or ())
+                        capabilities = item.capabilities or ()
                     case Header():
                         began = True
                     case _:
@@ -100,6 +101,7 @@ def extract_ram(
             fault = Fault.of(error)
         if tally is None:
             raise ParameterError("block", block, "a stream with RAM; this one has none")
+        ignoring = leaves_blocks_out(capabilities, (tally.info,))
         report = tally.report(finished=fault is None, ignoring=ignoring)
         if not report.in_stream:
             reason = "is not in the stream (x-ignore-shared): it lies in a file of its own"

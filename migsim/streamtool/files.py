@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from ..channel.file import FileInput
+from ..qapi.enums import Capability
 from ..stream.items import PageBatch
 from ..stream.libvirt import MAGIC, is_wrapped
 from ..stream.open import StreamFile, open_stream
 from ..stream.wire import FILE_MAGIC, U32
 
 if TYPE_CHECKING:
-    from ..stream.items import Item
+    from ..stream.items import BlockInfo, Item
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Progress: TypeAlias = Callable[[int, int | None], None]
@@ -56,6 +57,16 @@ class StreamFiles:
             StreamError: libvirt's wrapper is malformed, or the stream in it is compressed.
         """
         return open_stream(self.path, offset=self.offset, channels=self.channels)
+
+
+def leaves_blocks_out(capabilities: Iterable[str], blocks: Iterable[BlockInfo]) -> bool:
+    """Return whether RAM blocks may be announced without pages (x-ignore-shared).
+
+    Without a configuration section the capability is not told, but blocks have addresses then.
+    """
+    return Capability.X_IGNORE_SHARED in set(capabilities) or any(
+        block.address is not None for block in blocks
+    )
 
 
 def begins_stream(files: StreamFiles) -> bool:

@@ -98,10 +98,6 @@ def _place(code: str, info: StreamInfo) -> int | None:
     return None
 
 
-def _has(info: StreamInfo, capability: Capability) -> bool:
-    return capability.value in info.capabilities
-
-
 def _command(info: StreamInfo, *names: str) -> bool:
     return any(command.name in names for command in info.commands)
 
@@ -221,9 +217,12 @@ def _uri(info: StreamInfo) -> str | None:
 
 
 def _capabilities(info: StreamInfo) -> str | None:
-    if info.capabilities:
-        return f"capability {' and '.join(info.capabilities)} on"
-    return None
+    names = list(info.capabilities)
+    if not names and info.form is StreamForm.MAPPED_RAM:
+        names = [Capability.MAPPED_RAM.value]
+    if not names and any(block.address is not None for block in info.blocks):
+        names = [Capability.X_IGNORE_SHARED.value]
+    return f"capability {' and '.join(names)} on" if names else None
 
 
 def _ram_files(info: StreamInfo) -> str | None:

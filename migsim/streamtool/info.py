@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ..errors import IncompatibleError, StreamError
-from ..qapi.enums import Capability
 from ..ram.bitmap import DirtyBitmap
 from ..stream.items import (
     BlockInfo,
@@ -29,7 +28,7 @@ from ..stream.wire import SECTION_ID, CommandKind, SectionType
 from ..stream.xbzrle_records import XbzrleBatch
 from ..vmstate.codec import decode
 from ..vmstate.common import GLOBALSTATE, read_globalstate
-from .files import walk
+from .files import leaves_blocks_out, walk
 from .report import (
     BlockReport,
     ChannelInfo,
@@ -284,7 +283,7 @@ class Survey:
             run_state=self._run_state[0],
             was_suspended=self._run_state[1],
             sections=tuple(sorted(sections, key=lambda section: section.offset)),
-            blocks=self._reports(ignoring=Capability.X_IGNORE_SHARED in capabilities),
+            blocks=self._reports(capabilities),
             commands=tuple(self._commands.values()),
             flushes=self._flushes,
             channels=self._channels(),
@@ -303,7 +302,9 @@ class Survey:
         others = [s for s in sections if not s.iterable or s.section_id != info.section_id]
         return [*others, replace(info, size_bytes=size_bytes)]
 
-    def _reports(self, *, ignoring: bool) -> tuple[BlockReport, ...]:
+    def _reports(self, capabilities: tuple[str, ...]) -> tuple[BlockReport, ...]:
+        infos = [tally.info for tally in self._blocks.values()]
+        ignoring = leaves_blocks_out(capabilities, infos)
         # A receiver takes a stream without an END part; the end marker says as much.
         finished = self.ended or any(
             section.name == "ram" and section.complete for section in self._sections.values()

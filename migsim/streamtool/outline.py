@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..channel.file import FileInput
-from ..qapi.enums import Capability
 from ..stream.items import (
     BlockInfo,
     Configuration,
@@ -18,6 +17,7 @@ from ..stream.items import (
     SectionBegin,
 )
 from ..stream.xbzrle_records import XbzrleBatch
+from .files import leaves_blocks_out
 from .show import decode_section
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Outline:
     @property
     def ignored(self) -> frozenset[str]:
         """Names of blocks that are announced and left out (x-ignore-shared)."""
-        if Capability.X_IGNORE_SHARED not in self.capabilities:
+        if not leaves_blocks_out(self.capabilities, self.blocks.values()):
             return frozenset()
         return frozenset(
             name for name, b in self.blocks.items() if b.pages and name not in self.seen

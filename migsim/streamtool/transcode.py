@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ..errors import ConfigError
-from ..qapi.enums import Capability
 from ..ram.bitmap import DirtyBitmap
 from ..ram.pages import zero_page_mask
 from ..stream.items import (
@@ -35,6 +34,7 @@ from ..stream.items import (
 from ..stream.rewrite import write_item
 from ..stream.wire import RAM_SECTION, CommandKind, SectionType
 from ..stream.xbzrle_records import XbzrleBatch
+from .files import leaves_blocks_out
 from .image import pieces
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Transcoder:
         self._image = image
         self._ram: SectionBegin | None = None
         self._part: SectionBegin | None = None
+        self._capabilities: tuple[str, ...] = ()
         self._blocks: dict[str, BlockInfo] = {}
         self._content: dict[str, DirtyBitmap] = {}
         self._zero: dict[str, DirtyBitmap] = {}
@@ -163,7 +164,7 @@ class Transcoder:
     def _rest(self, item: Item) -> None:
         match item:
             case Configuration():
-                self._check_configuration(item)
+                self._note_configuration(item)
                 write_item(item, self._writer)
             case Description() if self._plan.drop_description:
                 self._drop("description")
@@ -179,11 +180,8 @@ class Transcoder:
 
     # What surrounds RAM
 
-    def _check_configuration(self, item: Configuration) -> None:
-        self._ignoring = Capability.X_IGNORE_SHARED in (item.capabilities or ())
-        if self._plan.mapped and self._ignoring:
-            reason = "QEMU loads no stream that has x-ignore-shared as well; keep it plain"
-            raise ConfigError("mapped-ram", reason)
+    def _note_configuration(self, item: Configuration) -> None:
+        self._capabilities = item.capabilities or ()
 
     def _command(self, item: Command) -> None:
         if item.number == CommandKind.ENABLE_COLO:
@@ -262,6 +260,10 @@ class Transcoder:
         self._content = {block.name: DirtyBitmap(block.pages) for block in blocks}
         self._zero = {block.name: DirtyBitmap(block.pages) for block in blocks}
         self._source_mapped = any(block.mapped is not None for block in blocks)
+        self._ignoring = leaves_blocks_out(self._capabilities, blocks)
+        if self._plan.mapped and self._ignoring:
+            reason = "QEMU loads no stream that has x-ignore-shared as well; keep it plain"
+            raise ConfigError("mapped-ram", reason)
         for name, new in self._plan.replacements.items():
             if name not in self._blocks:
                 raise _no_block(name, self._blocks)
