@@ -55,10 +55,11 @@ class AtomicFile:
         self.path = Path(path)
         self.kept = False
         self.cleanup = ExitStack()
-        self._target = self._look()
-        self._check_target(sources)
-        self._fd, self._temporary = self._make()
+        self._fd = -1
         try:
+            self._target = self._hold()
+            self._check_target(sources)
+            self._fd, self._temporary = self._make()
             self.channel = SparseOutput(self._temporary)
             self.channel.path = os.fspath(self.path)  # what errors call it
             self._keep_permissions()
@@ -87,6 +88,17 @@ class AtomicFile:
             self._drop()
 
     # Before
+
+    def _hold(self) -> os.stat_result | None:
+        """Return what has the name, and keep it, so that its number is not given to another."""
+        try:
+            fd = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error("open", error) from error
+        self.cleanup.callback(os.close, fd)
+        return os.fstat(fd)
 
     def _look(self) -> os.stat_result | None:
         """Return what has the name now, a link itself rather than what it leads to."""
@@ -163,10 +175,10 @@ class AtomicFile:
 
     def _drop(self) -> None:
         """Close the file; if it is not in place, remove it."""
+        self.cleanup.close()
         if self._fd < 0:
             return
         fd, self._fd = self._fd, -1
-        self.cleanup.close()
         channel = getattr(self, "channel", None)
         if channel is not None:
             channel.close()

@@ -14,7 +14,7 @@ from ..stream.items import DeviceSection
 from .compare_ram import AddUpNeededError, RamMatcher
 from .compare_state import Side, compare_states
 from .difference import BlockDifference, FactDifference, SectionDifference, StreamDifference
-from .files import walk
+from .files import is_pipe, walk
 from .image import RamImage
 from .outline import DevicePlace, Outline, SectionKey, decoded_again
 from .show import decode_section
@@ -40,12 +40,12 @@ def compare_streams(
         StateError: a pipe; both have to be files.
         ChannelError: a file cannot be read, or there is no room for temporary files.
     """
+    for files in (a, b):
+        if is_pipe(files.path):
+            raise StateError(f"comparing {files.path}", "a pipe", hint="save it to a file")
     with ExitStack() as cleanup:
         first = cleanup.enter_context(a.open())
         second = cleanup.enter_context(b.open())
-        for stream in (first, second):
-            if stream.size_bytes is None:
-                raise StateError(f"comparing {stream.name}", "a pipe", hint="save it to a file")
         return _Comparison(first, second, cleanup, ram=ram, progress=progress).result()
 
 

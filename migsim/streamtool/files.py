@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,15 @@ def leaves_blocks_out(capabilities: Iterable[str], blocks: Iterable[BlockInfo]) 
     )
 
 
+def is_pipe(path: Path) -> bool:
+    """Return whether ``path`` can only be read in order; without opening it, which may wait."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False  # opening it will say what is wrong
+    return not (stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISDIR(mode))
+
+
 def begins_stream(files: StreamFiles) -> bool:
     """Return whether a stream, or libvirt's wrapper around one, begins where ``files`` say.
 
@@ -77,10 +87,10 @@ def begins_stream(files: StreamFiles) -> bool:
     Raises:
         ChannelError: the file cannot be opened or read.
     """
+    if is_pipe(files.path):
+        return True
     channel = FileInput(files.path, files.offset)
     try:
-        if channel.seekable() is None:
-            return True
         room = bytearray(len(MAGIC))
         count = channel.read_at(files.offset, memoryview(room))
     finally:
