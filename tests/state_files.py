@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from migsim.streamtool import StreamFiles, extract_ram
+from migsim.stream.apply import MemoryStore, apply_items
+from migsim.streamtool import StreamFiles
 
 STREAMS = Path(__file__).parent / "data" / "streams"
 MANIFEST: dict[str, dict[str, Any]] = {
@@ -52,15 +53,12 @@ def form_of(name: str) -> str:
     return next(form for form, names in FORMS.items() if name in names)
 
 
-def ram_hashes(files: StreamFiles, directory: Path, names: list[str]) -> dict[str, str]:
-    """Return the hashes of RAM blocks, as extracted."""
-    found = {}
-    for number, name in enumerate(names):
-        out = directory / f"extracted{number}"
-        extract_ram(files, out, name)
-        found[name] = hashlib.sha256(out.read_bytes()).hexdigest()
-        out.unlink()
-    return found
+def ram_hashes(files: StreamFiles, names: list[str]) -> dict[str, str]:
+    """Return the hashes of RAM blocks: what all pages of the stream add up to."""
+    store = MemoryStore()
+    with files.open() as opened:
+        apply_items(opened.items(), store)
+    return {name: hashlib.sha256(store.blocks[name]).hexdigest() for name in names}
 
 
 def data_bytes(path: Path) -> int:
