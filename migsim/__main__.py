@@ -37,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MigsimError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             return _reader_has_gone()
-        print(f"migsim: {error}", file=sys.stderr)
+        from .cli.visible import visible
+
+        # The text may quote a file of unknown origin.
+        print(f"migsim: {visible(str(error))}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from rich.console import Console
 
 PIPED_COLUMNS = 100
-_VISIBLE_FROM = 0x20
-_DELETE = 0x7F
 
 
 def output() -> Console:
@@ -18,22 +16,6 @@ def output() -> Console:
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPED_COLUMNS)
     return console
-
-
-def visible(text: str) -> str:
-    """Return ``text`` from a file of unknown origin, with nothing in it that steers a terminal.
-
-    Control characters, and bytes that are no text, become escapes: a backslash, x and digits.
-    """
-    raw = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(
-        char if ord(char) >= _VISIBLE_FROM and not _DELETE <= ord(char) < 0xA0 else _escape(char)
-        for char in raw
-    )
-
-
-def _escape(char: str) -> str:
-    return f"\\x{ord(char):02x}"
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from ..streamtool import Side
 from ..units import format_size
-from .console import output, visible
+from .console import output
 from .stream_values import text_of
+from .visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from ..streamtool import Severity, StreamForm, Verdict
 from ..units import format_size
-from .console import output, visible
+from .console import output
 from .stream_values import value_text
+from .visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

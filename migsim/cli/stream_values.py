@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .console import visible
+from .visible import visible
 
 if TYPE_CHECKING:
     from ..streamtool import ShownField, ShownValue

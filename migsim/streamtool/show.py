@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import ParameterError, StreamError
 from ..stream.items import Configuration, DeviceSection, Header
+from ..stream.names import encode_text
 from ..vmstate.codec import decode, encode
 from ..vmstate.common import CONFIGURATION, GLOBALSTATE, TIMER, configuration_values
 from ..vmstate.describe import describe_opaque, describe_section
@@ -102,7 +103,7 @@ def show_state(
         progress: is told how far the file was read.
 
     Raises:
-        StreamError: it does not even begin like a stream.
+        StreamError: it does not even begin like a stream, or breaks off before what was asked for.
         ParameterError: nothing in the stream is called so.
         ChannelError: the file cannot be read.
     """
@@ -119,8 +120,8 @@ def show_state(
                     names.append(decoded.name)
                     found += _selected(decoded, wanted)
         except StreamError as error:
-            if not began:
-                raise
+            if not began or (wanted is not None and not found):
+                raise  # what was asked for may lie behind
             fault = Fault.of(error)
     if not found and wanted is not None:
         raise ParameterError("section", wanted, _known(wanted, names))
@@ -184,7 +185,9 @@ def _entries(item: DeviceSection) -> Iterator[DeviceEntry]:
 
 def decode_configuration(item: Configuration) -> Decoded:
     """Return the section behind the header as decoded state."""
-    values = configuration_values(item.machine, item.capabilities or (), item.uuid)
+    name = encode_text(item.machine)
+    values = configuration_values("", item.capabilities or (), item.uuid)
+    values |= {"len": len(name), "name": name}
     if item.page_bits is not None:
         values["target_page_bits"] = item.page_bits
     raw = encode(CONFIGURATION, values)
