@@ -17,6 +17,7 @@ PAGE_BITS = 12
 _SUFFIXES = {"b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB, "p": 1 << 50, "e": 1 << 60}
 _HEX = re.compile(r"\s*\+?0[xX]([0-9a-fA-F]+)")
 _DECIMAL = re.compile(r"\s*\+?(\d*)(?:\.(\d*))?([bkmgtpe]?)", re.IGNORECASE)
+_MOST_DIGITS = 400  # far beyond any size; Python itself refuses thousands
 _EXPECTED = "a size such as 4096, 4k, 1M, 1.5G or 0x1000"
 
 
@@ -46,6 +47,8 @@ def _decimal(text: str, name: str, default_unit: int) -> int:
     if match is None or not (match[1] or match[2]):
         raise ParameterError(name, text, _EXPECTED)
     whole, fraction, suffix = match[1] or "0", (match[2] or "").rstrip("0"), match[3].lower()
+    if len(whole) > _MOST_DIGITS or len(fraction) > _MOST_DIGITS:
+        raise ParameterError(name, f"a number of {len(text)} characters", _EXPECTED)
     unit = _SUFFIXES[suffix] if suffix else default_unit
     if fraction and unit == 1:
         raise ParameterError(name, text, "no fraction of a byte")
