@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -85,7 +84,7 @@ def assemble(draft: Draft) -> CommandLine:
         globals=tuple(draft.globals),
         fds=misc_options.resolve_fds(draft),
         name=draft.texts.get("name", ""),
-        uuid=uuid.UUID(draft.texts["uuid"]).bytes if "uuid" in draft.texts else None,
+        uuid=misc_options.resolve_uuid(draft),
         start_stopped="S" in draft.flags,
         only_migratable="only-migratable" in draft.flags,
         preconfig="preconfig" in draft.flags,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -24,12 +23,13 @@ from .blockers import (
 )
 from .facts import device as device_facts
 from .layout import BlockPlan, backend_spec, plan_blocks
-from .parts import DeviceOption, IncomingChannel
+from .parts import DeviceOption
 from .placement import place
 from .probe import probe_file
 
 if TYPE_CHECKING:
     from ..blockers.registry import Blocker, BlockerRegistry, UnmigratableDevice
+    from ..channel.uri import ChannelAddress
     from ..qapi.release import Release
     from .applied import AppliedFeature
     from .images import Look
@@ -102,7 +102,7 @@ def build(
         ram_name=None if main is None else main.name,
         extra_blocks=blocks,
         devices=devices,
-        incoming=incoming_uri(line),
+        incoming=incoming_of(line),
         start_stopped=line.start_stopped,
         only_migratable=line.only_migratable,
         name=line.name,
@@ -115,30 +115,14 @@ def build(
     return Built(line, config, found, tuple(f for f in found if f.feature not in own))
 
 
-def incoming_uri(line: CommandLine) -> str | None:
-    """Return where the machine loads from as one text: None, ``defer``, or a URI.
-
-    Raises:
-        ConfigError: a channel that the URI language has no words for.
-    """
+def incoming_of(line: CommandLine) -> str | ChannelAddress | None:
+    """Return where the machine loads from: None, ``defer``, a URI as given, or an address."""
     incoming = line.incoming
     if incoming is None:
         return None
     if incoming.main is None:
         return "defer"
-    uri = _as_uri(incoming.main)
-    if uri is None:
-        raise ConfigError("-incoming", "migsim has no such channel")
-    return uri
-
-
-def _as_uri(channel: IncomingChannel) -> str | None:
-    uri = channel.as_uri()
-    address = channel.address or {}
-    args = address.get("args")
-    if uri is None and isinstance(args, list):
-        return f"exec:{shlex.join(str(arg) for arg in args)}"
-    return uri
+    return incoming.main.uri or incoming.main.parsed()
 
 
 def _make_blocks(plans: Iterable[BlockPlan]) -> tuple[RAMBlock, ...]:

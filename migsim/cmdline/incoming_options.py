@@ -70,7 +70,9 @@ def _channel(text: str, release: Release) -> tuple[str, IncomingChannel | None]:
         members = check_object("channel", parsed.members, textual=True)
     address = members["addr"]
     assert isinstance(address, dict)
-    return str(members["channel-type"]), IncomingChannel(None, address)
+    channel = IncomingChannel(None, address)
+    channel.parsed()
+    return str(members["channel-type"]), channel
 
 
 def check_uri(uri: str) -> None:

@@ -18,7 +18,8 @@ Json: TypeAlias = "str | int | float | bool | dict[str, Json] | list[Json] | Non
 DEPTH_LIMIT: Final = 100
 """Objects and lists inside each other; QEMU allows 1024, no option needs ten."""
 
-_TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[\[\]{}]", re.DOTALL)
+# A string without an end is one token up to the end of the text, so that looking stays linear.
+_TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[\]{}]", re.DOTALL)
 _ESCAPE = re.compile(r"\\.|\"", re.DOTALL)
 
 
@@ -54,6 +55,8 @@ def _double_quoted(text: str, what: str) -> str:
         depth += (token in "[{") - (token in "]}")
         if depth > DEPTH_LIMIT:
             raise ConfigError(what, f"more than {DEPTH_LIMIT} levels of nesting")
+        if token[0] in "\"'" and (len(token) < 2 or token[-1] != token[0]):
+            raise ConfigError(what, "malformed JSON: a string has no end")
         if token.startswith("'"):
             parts.append(text[end : match.start()])
             parts.append(_requoted(token[1:-1]))

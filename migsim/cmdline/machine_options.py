@@ -12,6 +12,7 @@ from .facts import accelerator_properties, machine_names, machine_properties
 from .keyval import Tree, merge, parse_keyval
 from .model import Accelerator, Family, Info, MachineOption, ObjectOption
 from .options import Options, parse_options
+from .text import parse_number
 from .values import check_property
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def _check_accelerator(accelerator: Accelerator) -> None:
             raise ConfigError(what, f"it has no property {name[:60]!r}")
         check_property(name, value, kind)
         ring = name == "dirty-ring-size"
-        if ring and (size := int(value, 0)) & (size - 1):
+        if ring and (size := parse_number(name, value)) & (size - 1):
             raise ParameterError(name, value, "a power of two")
 
 

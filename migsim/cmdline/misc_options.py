@@ -39,6 +39,12 @@ def take_uuid(draft: Draft, text: str) -> None:
     draft.texts["uuid"] = text
 
 
+def resolve_uuid(draft: Draft) -> bytes | None:
+    """Return the machine's UUID as 16 bytes, or None without ``-uuid``."""
+    text = draft.texts.get("uuid")
+    return None if text is None else bytes.fromhex(text.replace("-", ""))
+
+
 def take_action(draft: Draft, text: str) -> None:
     """Take one ``-action``; the last word on each event counts."""
     options = parse_options(text, None, _ACTION)

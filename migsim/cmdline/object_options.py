@@ -39,13 +39,17 @@ def creatable_types() -> tuple[str, ...]:
 def take_object(draft: Draft, text: str) -> None:
     """Keep one ``-object``; it is checked at once."""
     if is_json(text):
-        draft.keep(Given("object", text, members=parse_object(text, "-object")))
+        given = Given("object", text, members=parse_object(text, "-object"))
+        _object(given)
+        draft.keep(given)
         return
     options = parse_options(text, "qom-type")
     if options.help or options.get("qom-type") in ("help", "?"):
         draft.ask(Info("object", options.get("qom-type")))
         return
-    draft.keep(Given("object", text, options))
+    given = Given("object", text, options)
+    _object(given)
+    draft.keep(given)
 
 
 def resolve_objects(draft: Draft) -> tuple[ObjectOption, ...]:
@@ -97,8 +101,17 @@ def flat_tree(options: Options, lists: Iterable[str] = ()) -> dict[str, object]:
         tree["id"] = options.id
     for name in lists:
         if name in tree:
-            tree[name] = [n for text in options.all(name) for n in _range(name, text)]
+            tree[name] = _numbers(name, options.all(name))
     return tree
+
+
+def _numbers(name: str, texts: Iterable[str]) -> list[str]:
+    numbers: list[str] = []
+    for text in texts:
+        numbers += _range(name, text)
+        if len(numbers) > RANGE_LIMIT:
+            raise ParameterError(name, text, f"at most {RANGE_LIMIT} numbers")
+    return numbers
 
 
 def _range(name: str, text: str) -> list[str]:

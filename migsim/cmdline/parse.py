@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..errors import ConfigError, MigsimError
 from ..qapi.release import Release
@@ -26,8 +26,11 @@ from .block_options import SHORT_DRIVES, take_blockdev, take_drive, take_short_d
 from .draft import Draft, Given
 from .model import CommandLine, Info
 from .table import Handling, OptionRow
-from .text import shorten, words
+from .text import MESSAGE_CHARACTERS, shorten, words
 from .words import Word, split_words
+
+if TYPE_CHECKING:
+    from .parts import IncomingOption
 
 Handler = Callable[[Draft, str], None]
 
@@ -105,17 +108,53 @@ def parse(
             would change the outcome of a migration and is not modelled; ``what`` names it.
         ParameterError: options that do not fit together as numbers.
     """
-    given = split_words(argv, own)
-    draft = Draft(release)
-    for word in given:
-        _take(draft, word)
-        if draft.info is not None and draft.info.kind in _INFO_FLAGS.values():
-            break
-    line = assemble(draft) if draft.info is None else information(draft)
+    draft = _drafted(argv, release, own)
+    try:
+        line = assemble(draft) if draft.info is None else information(draft)
+    except MigsimError as error:
+        if len(str(error)) <= MESSAGE_CHARACTERS:
+            raise
+        raise ConfigError("option", shorten(str(error), MESSAGE_CHARACTERS)) from error
     if strict and line.refused and line.info is None:
         first = line.refused[0]
         raise ConfigError(first.option, f"migsim does not model it: {first.reason}")
     return line
+
+
+def early_incoming(
+    argv: Sequence[str],
+    release: Release = Release.DEFAULT,
+    *,
+    own: Mapping[str, bool] = MappingProxyType({}),
+) -> IncomingOption | None:
+    """Return where ``argv`` loads from, without putting the machine together.
+
+    With a cpr channel QEMU waits for the source before most of its options are looked at (spec
+    frontend.md section 10, QEMU 10.0): what `parse` finds wrong beyond what this function does
+    ends the process only after the descriptors have come.
+
+    Raises:
+        ConfigError: an option that is malformed by itself, or no such machine type.
+    """
+    draft = _drafted(argv, release, own)
+    if draft.info is not None:
+        return None
+    name = draft.machine.get("type", machine_options.DEFAULT_MACHINE)
+    machine_options.machine_family(str(name), release)
+    incoming = incoming_options.resolve_incoming(draft)
+    if incoming is not None and "loadvm" in draft.texts:
+        raise ConfigError("-loadvm", "cannot be combined with -incoming")
+    return incoming
+
+
+def _drafted(argv: Sequence[str], release: Release, own: Mapping[str, bool]) -> Draft:
+    """Return the options of ``argv``, each checked by itself, up to one that only wants a text."""
+    draft = Draft(release)
+    for word in split_words(argv, own):
+        _take(draft, word)
+        if draft.info is not None and draft.info.kind in _INFO_FLAGS.values():
+            break
+    return draft
 
 
 def _take(draft: Draft, word: Word) -> None:
@@ -135,7 +174,7 @@ def _take(draft: Draft, word: Word) -> None:
         elif word.argument is None:
             _take_flag(draft, word.name)
     except MigsimError as error:
-        raise ConfigError(shown, str(error)) from error
+        raise ConfigError(shown, shorten(str(error), MESSAGE_CHARACTERS)) from error
 
 
 def _judge(draft: Draft, word: Word, row: OptionRow) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ..channel.uri import Scheme
+from ..channel.addresses import parse_address
+from ..channel.uri import ChannelAddress, parse_uri
 
 if TYPE_CHECKING:
     from .schema import Value
@@ -135,34 +136,11 @@ class IncomingChannel:
     uri: str | None
     address: Mapping[str, Value] | None = None
 
-    def as_uri(self) -> str | None:
-        """Return the address as one text, or None where the URI language cannot express it.
-
-        Source of the forms: spec stream.md section 12, frontend.md section 10, QEMU 10.0.
-        """
-        if self.uri is not None or self.address is None:
-            return self.uri
-        return _uri_of(self.address)
-
-
-def _uri_of(address: Mapping[str, Value]) -> str | None:
-    uri = None
-    match address.get("transport"), address.get("type"):
-        case "file", _:
-            offset = address["offset"]
-            uri = f"{Scheme.FILE}:{address['filename']}{f',offset={offset}' if offset else ''}"
-        case "socket", "unix" if set(address) == {"transport", "type", "path"}:
-            uri = f"{Scheme.UNIX}:{address['path']}"
-        case "socket", "inet" if set(address) == {"transport", "type", "host", "port"}:
-            host = str(address["host"])
-            uri = f"{Scheme.TCP}:{f'[{host}]' if ':' in host else host}:{address['port']}"
-        case "socket", "fd":
-            uri = f"{Scheme.FD}:{address['str']}"
-        case "exec", _:
-            args = address["args"]
-            if isinstance(args, list) and len(args) == 3 and args[:2] == ["/bin/sh", "-c"]:
-                uri = f"{Scheme.EXEC}:{args[2]}"
-    return uri
+    def parsed(self) -> ChannelAddress:
+        """Return where it is; raises ParameterError for a malformed URI."""
+        if self.address is not None:
+            return parse_address(self.address)
+        return parse_uri(self.uri or "")
 
 
 @dataclass(frozen=True, slots=True)

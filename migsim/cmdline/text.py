@@ -15,6 +15,8 @@ _UNSIGNED: Final = Unsigned(64)
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 SHOWN_CHARACTERS: Final = 200
 """How much of an argument a message repeats."""
+MESSAGE_CHARACTERS: Final = 1000
+"""Length of a message about an option at most."""
 
 
 def parse_switch(name: str, text: str) -> bool:
@@ -71,8 +73,6 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
-def shorten(text: str) -> str:
-    """Return ``text``, or its beginning when it is too long to show."""
-    if len(text) <= SHOWN_CHARACTERS:
-        return text
-    return f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
+def shorten(text: str, limit: int = SHOWN_CHARACTERS) -> str:
+    """Return ``text``, or its first ``limit`` characters when it is too long to show."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
