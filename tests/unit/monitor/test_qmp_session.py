@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from descriptors import open_descriptors, opened_since
 
 from migsim.machine.config import MachineConfig
 from migsim.monitor.hub import MonitorHub
@@ -108,7 +109,7 @@ def test_bad_requests(client: Client, request_text: str) -> None:
 
 def test_descriptors_are_named_used_up_and_never_leak(client: Client) -> None:
     client.take()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     read_end, write_end = os.pipe()
     [reply] = client.say('{"execute":"getfd","arguments":{"fdname":"x"}}', (read_end,))
     assert reply == {"return": {}}
@@ -119,7 +120,7 @@ def test_descriptors_are_named_used_up_and_never_leak(client: Client) -> None:
     [unasked] = client.say('{"execute":"query-status"}', (write_end,))
     assert "return" in unasked
     client.session.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not opened_since(before)
 
 
 def test_getfd_without_a_descriptor(client: Client) -> None:

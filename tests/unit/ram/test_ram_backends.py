@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from descriptors import open_descriptors, opened_since
 
 from migsim.errors import ConfigError, StateError
 from migsim.ram import (
@@ -21,10 +22,6 @@ from migsim.ram import (
 
 MIB = 1 << 20
 TIB = 1 << 40
-
-
-def open_descriptors():
-    return len(os.listdir("/proc/self/fd"))
 
 
 def mappings_of(name):
@@ -133,7 +130,7 @@ def test_closing_unmaps_and_closes_the_descriptor(tmp_path):
     assert mappings_of("closing-ram") == 1
     backend.close()
     assert mappings_of("closing-ram") == 0
-    assert open_descriptors() == descriptors
+    assert not opened_since(descriptors)
 
 
 def test_an_array_outlives_its_backend(tmp_path):
@@ -149,7 +146,7 @@ def test_an_array_outlives_its_backend(tmp_path):
     assert (tmp_path / "outliving-ram").read_bytes()[4096] == 9
     del backend
     gc.collect()
-    assert open_descriptors() == descriptors
+    assert not opened_since(descriptors)
 
 
 def test_a_forgotten_backend_leaks_nothing(tmp_path):
@@ -157,7 +154,7 @@ def test_a_forgotten_backend_leaks_nothing(tmp_path):
     FileBackend("r", MIB, tmp_path / "forgotten-ram")
     MemfdBackend("m", MIB)
     gc.collect()
-    assert open_descriptors() == descriptors
+    assert not opened_since(descriptors)
     assert mappings_of("forgotten-ram") == 0
 
 
@@ -190,12 +187,12 @@ def test_only_shared_named_files_are_ignorable(make, ignorable):
 
 
 def test_a_sparse_tebibyte_opens_at_once_and_costs_nothing(tmp_path):
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with FileBackend("r", TIB, tmp_path / "huge", share=True) as backend:
         assert backend.pristine
         backend.array()[TIB // 2] = 1
         assert backend.data_extents().tolist() == [[TIB // 2, TIB // 2 + 4096]]
-        assert time.perf_counter() - begin < 0.5
+        assert time.thread_time() - begin < 0.5
         assert (tmp_path / "huge").stat().st_blocks * 512 <= 1 * MIB
         backend.discard(0, TIB)
         assert backend.pristine
@@ -261,7 +258,7 @@ def test_files_that_cannot_hold_the_memory_are_refused(tmp_path, prepare, readon
     with pytest.raises(ConfigError) as caught:
         FileBackend("r", MIB, path, readonly=readonly)
     assert caught.value.what == "memory-backend-file r"
-    assert open_descriptors() == descriptors
+    assert not opened_since(descriptors)
     assert sorted(os.listdir(tmp_path)) == before
 
 

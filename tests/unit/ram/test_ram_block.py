@@ -126,7 +126,7 @@ def test_a_block_of_a_tebibyte_costs_as_little_as_a_small_one(tmp_path):
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * PAGE
 
-    before, begin = resident(), time.perf_counter()
+    before, begin = resident(), time.thread_time()
     with FileBackend("r", TIB, tmp_path / "r", share=True) as backend:
         block = RAMBlock("r", backend)
         assert block.ignorable
@@ -134,7 +134,7 @@ def test_a_block_of_a_tebibyte_costs_as_little_as_a_small_one(tmp_path):
         assert RAMList([block]).total_bytes == TIB
         block.log.mark_range(0, 1 << 28)
         block.log.stop()
-        assert time.perf_counter() - begin < 0.5
+        assert time.thread_time() - begin < 0.5
         assert resident() - before < 4 << 20
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 
 import pytest
+from descriptors import open_descriptors, opened_since
 
 from migsim.errors import ChannelError
 from migsim.streamtool import AtomicFile
@@ -176,8 +177,8 @@ def test_everything_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch)
 
 
 def test_no_descriptor_is_left_open(tmp_path):
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     write(tmp_path / "file")
     with pytest.raises(ChannelError):
         write(tmp_path)
-    assert os.listdir("/proc/self/fd") == before
+    assert not opened_since(before)

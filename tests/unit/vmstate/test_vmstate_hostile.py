@@ -147,12 +147,12 @@ def test_nesting_up_to_the_limit_and_no_further() -> None:
     ],
 )
 def test_sizes_and_counts_that_do_not_fit_the_bytes(member: dict[str, object]) -> None:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     with pytest.raises(StreamError) as caught:
         decode_body(entry(member), bytes([9] * 64), 8, base=1000, section="dev")
     assert 1008 <= caught.value.offset <= 1064
     assert caught.value.section == "dev"
-    assert time.perf_counter() - begin < 2
+    assert time.thread_time() - begin < 2
 
 
 @pytest.mark.parametrize(
