@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import ParameterError
-from . import compare, demo, predict, serve, stream
+from . import blockers, compare, demo, doctor, predict, serve, stream
 
 
 class UsageError(ParameterError):
@@ -60,10 +60,12 @@ def build() -> typer.Typer:
     group = new_group("Walk-throughs on a simulated host, with real files.")
     group.command("cpr-reboot")(demo.cpr_reboot)
     app.add_typer(group, name="demo")
+    app.command("blockers")(blockers.blockers)
     app.command("predict")(predict.predict)
     app.command("compare")(compare.compare)
     app.command("advise")(compare.advise)
     app.command("calibrate")(compare.calibrate)
+    app.command("doctor")(doctor.doctor)
     app.command("serve")(serve.serve)
     group = new_group(
         "Tools for state files: what is in them, are they whole, other forms of them."
