@@ -3,73 +3,52 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ..blockers.registry import BlockerRegistry, refuses_blockers
 from ..channel.descriptors import DescriptorTable
 from ..clock import VirtualClock, WallClock
-from ..errors import AbortError, ChannelError, DeviceError, StateError
+from ..errors import AbortError, StateError
 from ..guest.guest import Guest
 from ..guest.workloads import Idle
 from ..migration.incoming import MigrationIncoming
-from ..migration.modes import POLICIES, policy_for
 from ..migration.notifiers import NotifierLists
-from ..migration.report import query_migrate
 from ..migration.source import MigrationSource
-from ..qapi.capability_rules import CapabilityContext
-from ..qapi.enums import Capability, MigrationStatus, RunState
-from ..qapi.migrate_rules import End, MigrateRequest, Transport, check_compatible, check_transport
+from ..qapi.enums import MigrationStatus, RunState
 from ..qapi.properties import MigrationProperties, compat_properties
-from ..ram.backends import BackendKind
 from ..ram.block import RAMBlock, RAMList
-from .addresses import Connector, FileConnector, Origin, Target
+from .addresses import Connector, FileConnector, Origin
 from .devices import DeviceTree
 from .driver import VirtualDriver, WallDriver
-from .events import Event
-from .process import ProcessExit, command
+from .engine_view import EngineView
+from .guest_commands import GuestCommands
+from .migration_commands import MigrationCommands
+from .process import ProcessExit
 from .runstate import RunStateMachine
 from .types import machine_type
-from .unmodelled import check_modelled
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel, OutputChannel
-    from ..channel.uri import ChannelAddress
-    from ..guest.devices import Device
-    from ..migration.environment import SavedSection
     from ..migration.work import Work
     from ..qapi.capabilities import CapabilitySet
     from ..qapi.parameters import MigrationParameters
     from ..qapi.release import Release
-    from ..stream.items import DeviceSection
     from .config import MachineConfig
 
 RUN_LIMIT_S = 30 * 86_400.0
 """Longest time for which `Machine.save` and `Machine.load` wait, in seconds of the clock."""
 
 
-class Machine:
+class Machine(GuestCommands, MigrationCommands, EngineView):
     """A machine with a guest: everything a QEMU process is, as far as migration goes.
 
     Commands have the names of their QMP counterparts and raise typed errors; ``migsim.vm.VM``
     adds QMP and HMP themselves.  Time passes only in `advance` and `run_until`.  Use it as a
     context manager, or call `quit`, so that its memory is let go.
 
-    Attributes:
-        config: what it was built from.
-        release, strict, machine_name, uuid: from the configuration.
-        clock, driver: its time, and who makes it pass.
-        events: every event so far, oldest first.
-        run: the guest's run state.
-        ram, devices, guest: what migrates.
-        blockers, notifiers: who may forbid it, and who is told.
-        parameters, capabilities, switches: settings of migration.
-        source, incoming: the two engines.
-        descriptors: descriptors that monitors were given.
-        restless: names of drives that cannot be put to rest, so that a save fails at its end.
-        connector: who opens the addresses of migrations.
-        exited: how the process ended, or None while it lives.
+    Attributes: those of `MachineParts`.
     """
 
     def __init__(
@@ -87,7 +66,7 @@ class Machine:
         kind = machine_type(config.machine, config.release)
         self.machine_name = kind.name
         self.exited: ProcessExit | None = None
-        self.events: list[Event] = []
+        self.events = []
         self.clock = VirtualClock() if clock is None else clock
         self.descriptors: DescriptorTable = DescriptorTable()
         self.connector: Connector = (
@@ -157,7 +136,7 @@ class Machine:
                 return self.incoming.step()
             return self.source.step(now, max_pages)
         except AbortError as error:
-            self._exit(ProcessExit(None, str(error), error.signal))
+            self.end_process(ProcessExit(None, str(error), error.signal))
             raise
 
     def run_guest(self, span_ps: int) -> int | None:
@@ -177,201 +156,6 @@ class Machine:
     def guest_slept(self) -> None:
         """The guest has put itself to sleep at this moment; for drivers."""
         self.run.guest_suspends()
-
-    # Guest commands.
-
-    @command
-    def stop(self) -> None:
-        """Pause the guest."""
-        self.run.command_stop()
-
-    @command
-    def cont(self) -> None:
-        """Let the guest run.
-
-        Raises:
-            StateError: a reset is needed first, or a migration is finishing.
-            AbortError: strict profile: QEMU aborts for a suspended guest after a migration.
-        """
-        try:
-            self.run.command_cont()
-        except AbortError as error:
-            self._exit(ProcessExit(None, str(error), error.signal))
-            raise
-
-    @command
-    def system_reset(self) -> None:
-        """Reset the guest."""
-        self.run.command_reset()
-        self.guest.reset()
-
-    @command
-    def system_powerdown(self) -> None:
-        """Press the power button."""
-        self.emit("POWERDOWN", {})
-
-    @command
-    def system_wakeup(self) -> None:
-        """Wake a suspended guest.
-
-        Raises:
-            StateError: it is not suspended.
-        """
-        self.wake_guest()
-
-    @command
-    def suspend(self) -> None:
-        """The guest suspends itself (S3), as if its operating system had.
-
-        Raises:
-            StateError: it is not running.
-        """
-        self.run.guest_suspends()
-
-    @command
-    def quit(self, reason: str = "host-qmp-quit") -> None:
-        """End the process; a migration that runs is cancelled.
-
-        ``reason`` is why, as the event SHUTDOWN has it.
-        """
-        self.emit("SHUTDOWN", {"guest": False, "reason": reason})
-        if self.source.running:
-            self.source.cancel()
-        self._exit(ProcessExit(0, "quit"))
-
-    def kill(self) -> None:
-        """End the process as the host's reboot or a SIGKILL does: at once, without an event."""
-        if self.exited is None:
-            self._exit(ProcessExit(None, "killed", "SIGKILL"))
-
-    # Migration commands.
-
-    @command
-    def set_parameters(self, changes: Mapping[str, object]) -> None:
-        """Set migration parameters by QMP name: all of them, or none.
-
-        Raises:
-            ParameterError: a name or value was refused.
-        """
-        self.parameters = self.parameters.updated(changes, capabilities=self.capabilities.enabled)
-
-    @command
-    def set_capabilities(self, changes: Iterable[tuple[str, bool]]) -> None:
-        """Switch migration capabilities by QMP name: all of them, or none.
-
-        Raises:
-            ParameterError: no such capability.
-            CapabilityError: the resulting set breaks a rule, or a migration runs.
-        """
-        self.capabilities = self.capabilities.updated(changes, self._capability_context())
-
-    @command
-    def migrate(self, target: str | ChannelAddress | OutputChannel) -> None:
-        """Begin to save or send the guest to a URI, an address or an open channel.
-
-        The transfer goes on while time passes.
-
-        Raises:
-            ParameterError: the URI is malformed.
-            CapabilityError: capabilities, parameters, mode and transport do not go together.
-            StateError: a migration runs, or the run state forbids one.
-            BlockedError: something blocks migration in this mode.
-            ChannelError: the target cannot be opened; the status is ``failed``.
-        """
-        to = Target.of(target, self.connector)
-        request = self._request(End.SOURCE, to.transport)
-        check_transport(request)
-        self._check_may_migrate()
-        self.blockers.check(self.parameters.mode)
-        check_compatible(request)
-        policy_for(self.parameters.mode)
-        check_modelled(End.SOURCE, self.capabilities)
-        to.check_fits(self.ram, mapped_ram=Capability.MAPPED_RAM in self.capabilities)
-        self.source.prepare(self.clock.now)
-        try:
-            channel = to.open(self.connector)
-        except ChannelError as error:
-            self.source.fail_early(error)
-            raise
-        if channel is not None:
-            self.source.connect(channel, self.clock.now)
-
-    @command
-    def migrate_incoming(
-        self, origin: str | ChannelAddress | InputChannel, *, exit_on_error: bool = True
-    ) -> None:
-        """Begin to load the guest from a URI, an address or an open channel.
-
-        With ``exit_on_error`` a failed load ends the process with status 1, as it does in QEMU.
-
-        Raises:
-            ParameterError: the URI is malformed.
-            CapabilityError: capabilities and transport do not go together.
-            StateError: the machine does not wait for a migration, or has begun to load.
-            ChannelError: the source cannot be opened.
-        """
-        if self.config.incoming != "defer":
-            if self.config.incoming is None:
-                hint = "start the machine with incoming 'defer'"
-                raise StateError("migrate-incoming", self.run.state.value, ["inmigrate"], hint)
-            raise StateError("migrate-incoming", "started", hint="the URI was given at start")
-        source = Origin.of(origin, self.connector)
-        self._check_may_load()
-        self._start_incoming(source, exit_on_error=exit_on_error)
-
-    @command
-    def migrate_cancel(self) -> None:
-        """Cancel the outgoing migration; nothing happens when none runs.
-
-        Raises:
-            StateError: postcopy cannot be cancelled.
-        """
-        self.source.cancel()
-        if not self.source.running:
-            self.connector.abandon()
-
-    def outgoing_ready(self, channel: OutputChannel) -> None:
-        """Go on with the migration that waited for ``channel``; for connectors."""
-        self.driver.catch_up()
-        self.source.connect(channel, self.clock.now)
-
-    def outgoing_failed(self, error: ChannelError) -> None:
-        """End the migration that waited for a channel; for connectors."""
-        self.source.fail_early(error)
-
-    def incoming_ready(self, channel: InputChannel) -> None:
-        """Begin the load that waited for ``channel``; for connectors."""
-        self.incoming.connect(channel, exit_on_error=self._exit_on_error)
-
-    @command
-    def migrate_continue(self, state: MigrationStatus) -> None:
-        """Go on behind ``state``, which is pre-switchover.
-
-        Raises:
-            StateError: the migration is in another status.
-        """
-        self.source.resume_from(state)
-
-    @command
-    def query_migrate(self) -> dict[str, object]:
-        """Return what ``query-migrate`` answers, by member."""
-        total = sum(block.used_bytes for block in self.ram if self._copies(block))
-        reasons = self.blockers.reasons(self.parameters.mode)
-        xbzrle = Capability.XBZRLE in self.capabilities
-        return query_migrate(
-            self.source,
-            self.incoming,
-            reasons,
-            total,
-            self.clock.now,
-            xbzrle_cache_bytes=self.parameters.xbzrle_cache_size if xbzrle else None,
-        )
-
-    @command
-    def query_status(self) -> dict[str, object]:
-        """Return run state and whether the guest's processors run."""
-        state = self.run.state
-        return {"running": state is RunState.RUNNING, "status": state.value}
 
     # Both at once.
 
@@ -409,131 +193,13 @@ class Machine:
             for block in self.ram.migratable()
         }
 
-    # What the engines ask for.
-
-    def wake_guest(self) -> None:
-        """Make a suspended guest run again, or raise `StateError`; for the sending engine too."""
-        self.run.command_wakeup()
-        if self.guest.asleep:
-            self.guest.wakeup()
-
-    def emit(self, name: str, data: Mapping[str, object]) -> None:
-        """Emit an event under its QMP name; for engines and devices."""
-        self.events.append(Event(name, data, self.clock.now))
-
-    def save_sections(self, stored_state: str, was_suspended: bool) -> Sequence[SavedSection]:
-        """Return the state of every device; for the sending engine."""
-        if self.restless:
-            raise DeviceError(self.restless[0], "inactivate", "the drive cannot be put to rest")
-        store = self.switches.store_global_state
-        return self.devices.save(
-            stored_state, was_suspended=was_suspended, store_global_state=store
-        )
-
-    def find_device(self, name: str, instance_id: int) -> Device | None:
-        """Return the device of that section, or None; for the loader."""
-        return self.devices.find(name, instance_id)
-
-    @property
-    def adopts_devices(self) -> bool:
-        """Whether devices of a stream that are not modelled are carried; for the loader.
-
-        A machine ``none`` has no devices of its own, so a section that it does not know is wrong.
-        """
-        return self.machine_name != "none"
-
-    def adopt_devices(self, sections: Sequence[DeviceSection]) -> None:
-        """Carry the devices of a stream from now on; for the loader."""
-        self.devices.adopt(sections)
-
-    def guest_arrived(self) -> None:
-        """Let a guest that arrived suspended sleep on; for the receiving engine."""
-        if self.run.was_suspended:
-            self.guest.stay_asleep()
-
-    def load_failed(self, *, exit_on_error: bool) -> None:
-        """End the process if a failed load is to do that; for the receiving engine."""
-        if exit_on_error:
-            self._exit(ProcessExit(1, f"incoming migration failed: {self.incoming.error}"))
-
-    # Private parts.
-
     def _check_may_plug(self, command: str) -> None:
         if self.source.running:
             hint = "wait for the migration to end, or cancel it"
             raise StateError(command, self.source.status.value, hint=hint)
 
-    def _check_may_migrate(self) -> None:
-        if self.source.running:
-            hint = "wait for it to end, or cancel it"
-            raise StateError("migrate", self.source.status.value, hint=hint)
-        if self.run.state in (RunState.INMIGRATE, RunState.POSTMIGRATE):
-            hint = "a guest has to be here: load one, or cont"
-            raise StateError("migrate", self.run.state.value, hint=hint)
-
-    def _check_may_load(self) -> None:
-        if self._incoming_started:
-            raise StateError("migrate-incoming", self.incoming.status.value.value, ["none"])
-
-    @property
-    def _incoming_started(self) -> bool:
-        """Whether there has been a load that allows no other; in QEMU a failed one does not."""
-        forgives = self.config.profile.forgives
-        failed = forgives and self.incoming.status.value is MigrationStatus.FAILED
-        return not failed and self.incoming.status.value is not MigrationStatus.NONE
-
-    def _copies(self, block: RAMBlock) -> bool:
-        """Whether a migration with the mode and capabilities of this moment copies ``block``."""
-        mode = self.parameters.mode
-        if mode not in POLICIES:
-            return False  # the new process gets the memory itself
-        ignore = Capability.X_IGNORE_SHARED in self.capabilities
-        return POLICIES[mode].copies(block, ignore_shared=ignore)
-
-    def _start_incoming(self, origin: Origin, *, exit_on_error: bool) -> None:
-        check_transport(self._request(End.TARGET, origin.transport))
-        check_modelled(End.TARGET, self.capabilities)
-        self.incoming.prepare()
-        try:
-            channel = origin.open(self.connector)
-        except ChannelError:
-            # QEMU stays in setup for good and refuses every further attempt.
-            if self.config.profile.forgives:
-                self.incoming.give_up()
-            raise
-        self._exit_on_error = exit_on_error
-        if channel is not None:
-            self.incoming.connect(channel, exit_on_error=exit_on_error)
-
-    def _request(self, end: End, transport: Transport) -> MigrateRequest:
-        return MigrateRequest(
-            end=end,
-            transport=transport,
-            parameters=self.parameters,
-            capabilities=self.capabilities.enabled,
-        )
-
-    def _capability_context(self) -> CapabilityContext:
-        mapped_files = any(b.backend.kind is BackendKind.FILE for b in self.ram)
-        return CapabilityContext(
-            status=self.source.status.value,
-            inmigrate=self.run.state is RunState.INMIGRATE,
-            incoming_started=self._incoming_started,
-            parameters=self.parameters,
-            ram_write_tracking=not mapped_files,
-        )
-
     def _refuses_blockers(self) -> bool:
         return refuses_blockers(self.run.state, self.source.status.value)
-
-    def _exit(self, how: ProcessExit) -> None:
-        """End the process: a migration dies with it, and memory that is nowhere else is gone."""
-        self.exited = how
-        self.source.abandon()
-        self.incoming.abandon()
-        self.connector.abandon()
-        self.descriptors.close()
-        self.ram.close()
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,8 @@ from .convergence import elapsed_ms
 
 if TYPE_CHECKING:
     from .incoming import MigrationIncoming
-    from .source import MigrationSource, Run
+    from .run import Run
+    from .source import MigrationSource
 
 _UNDER_WAY = frozenset(
     {

@@ -132,11 +132,11 @@ class _Source(MigrationSource):
             return
         run.transfer = replace(run.transfer, out=out, writer=writer)
 
-    def _sync(self, now: float, *, first: bool = False, in_loop: bool = True) -> Work:
-        writer = self._transfer().writer
+    def sync(self, now: float, *, first: bool = False, in_loop: bool = True) -> Work:
+        writer = self.transfer().writer
         if isinstance(writer, PacketPages):
             writer.flush_packet()
-        return super()._sync(now, first=first, in_loop=in_loop)
+        return super().sync(now, first=first, in_loop=in_loop)
 
 
 class _PredictedMachine(Machine):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import AbortError
 from ..guest.workloads import Idle
 from ..machine.driver import WallDriver
-from ..migration.source import Stage
+from ..migration.run import Stage
 from ..qapi.enums import MigrationStatus
 from .transports import LiveOutput
 

@@ -20,7 +20,7 @@ from migsim.channel.memory import MemoryInput, MemoryOutput
 from migsim.guest.workloads import Uniform
 from migsim.machine.config import MachineConfig
 from migsim.machine.timing import HostTiming
-from migsim.migration.source import Stage
+from migsim.migration.run import Stage
 from migsim.ram.backends import BackendKind, BackendSpec
 from migsim.ram.block import RAMBlock
 from migsim.stream import PageBatch, StreamReader

@@ -1,0 +1,54 @@
+"""The machine as its engines see it: what they ask of it and tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import DeviceError
+from .parts import MachineParts
+from .process import ProcessExit
+
+if TYPE_CHECKING:
+    from ..guest.devices import Device
+    from ..migration.environment import SavedSection
+    from ..stream.items import DeviceSection
+
+
+class EngineView(MachineParts):
+    """Implements the views of ``migration`` (``MachineView``, ``LoaderView``, ``IncomingView``)."""
+
+    def save_sections(self, stored_state: str, was_suspended: bool) -> Sequence[SavedSection]:
+        """Return the state of every device; for the sending engine."""
+        if self.restless:
+            raise DeviceError(self.restless[0], "inactivate", "the drive cannot be put to rest")
+        store = self.switches.store_global_state
+        return self.devices.save(
+            stored_state, was_suspended=was_suspended, store_global_state=store
+        )
+
+    def find_device(self, name: str, instance_id: int) -> Device | None:
+        """Return the device of that section, or None; for the loader."""
+        return self.devices.find(name, instance_id)
+
+    @property
+    def adopts_devices(self) -> bool:
+        """Whether devices of a stream that are not modelled are carried; for the loader.
+
+        A machine ``none`` has no devices of its own, so a section that it does not know is wrong.
+        """
+        return self.machine_name != "none"
+
+    def adopt_devices(self, sections: Sequence[DeviceSection]) -> None:
+        """Carry the devices of a stream from now on; for the loader."""
+        self.devices.adopt(sections)
+
+    def guest_arrived(self) -> None:
+        """Let a guest that arrived suspended sleep on; for the receiving engine."""
+        if self.run.was_suspended:
+            self.guest.stay_asleep()
+
+    def load_failed(self, *, exit_on_error: bool) -> None:
+        """End the process if a failed load is to do that; for the receiving engine."""
+        if exit_on_error:
+            self.end_process(ProcessExit(1, f"incoming migration failed: {self.incoming.error}"))

@@ -1,0 +1,208 @@
+"""Commands that concern migration: its settings, its beginning, its end, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from ..errors import ChannelError, StateError
+from ..migration.modes import POLICIES, policy_for
+from ..migration.report import query_migrate
+from ..qapi.capability_rules import CapabilityContext
+from ..qapi.enums import Capability, MigrationStatus, RunState
+from ..qapi.migrate_rules import End, MigrateRequest, Transport, check_compatible, check_transport
+from ..ram.backends import BackendKind
+from .addresses import Origin, Target
+from .parts import MachineParts
+from .process import command
+from .unmodelled import check_modelled
+
+if TYPE_CHECKING:
+    from ..channel.base import InputChannel, OutputChannel
+    from ..channel.uri import ChannelAddress
+    from ..ram.block import RAMBlock
+
+
+class MigrationCommands(MachineParts):
+    """Both ends of a migration, by command; connectors bring the channels."""
+
+    @command
+    def set_parameters(self, changes: Mapping[str, object]) -> None:
+        """Set migration parameters by QMP name: all of them, or none.
+
+        Raises:
+            ParameterError: a name or value was refused.
+        """
+        self.parameters = self.parameters.updated(changes, capabilities=self.capabilities.enabled)
+
+    @command
+    def set_capabilities(self, changes: Iterable[tuple[str, bool]]) -> None:
+        """Switch migration capabilities by QMP name: all of them, or none.
+
+        Raises:
+            ParameterError: no such capability.
+            CapabilityError: the resulting set breaks a rule, or a migration runs.
+        """
+        self.capabilities = self.capabilities.updated(changes, self._capability_context())
+
+    @command
+    def migrate(self, target: str | ChannelAddress | OutputChannel) -> None:
+        """Begin to save or send the guest to a URI, an address or an open channel.
+
+        The transfer goes on while time passes.
+
+        Raises:
+            ParameterError: the URI is malformed.
+            CapabilityError: capabilities, parameters, mode and transport do not go together.
+            StateError: a migration runs, or the run state forbids one.
+            BlockedError: something blocks migration in this mode.
+            ChannelError: the target cannot be opened; the status is ``failed``.
+        """
+        to = Target.of(target, self.connector)
+        request = self._request(End.SOURCE, to.transport)
+        check_transport(request)
+        self._check_may_migrate()
+        self.blockers.check(self.parameters.mode)
+        check_compatible(request)
+        policy_for(self.parameters.mode)
+        check_modelled(End.SOURCE, self.capabilities)
+        to.check_fits(self.ram, mapped_ram=Capability.MAPPED_RAM in self.capabilities)
+        self.source.prepare(self.clock.now)
+        try:
+            channel = to.open(self.connector)
+        except ChannelError as error:
+            self.source.fail_early(error)
+            raise
+        if channel is not None:
+            self.source.connect(channel, self.clock.now)
+
+    @command
+    def migrate_incoming(
+        self, origin: str | ChannelAddress | InputChannel, *, exit_on_error: bool = True
+    ) -> None:
+        """Begin to load the guest from a URI, an address or an open channel.
+
+        With ``exit_on_error`` a failed load ends the process with status 1, as it does in QEMU.
+
+        Raises:
+            ParameterError: the URI is malformed.
+            CapabilityError: capabilities and transport do not go together.
+            StateError: the machine does not wait for a migration, or has begun to load.
+            ChannelError: the source cannot be opened.
+        """
+        if self.config.incoming != "defer":
+            if self.config.incoming is None:
+                hint = "start the machine with incoming 'defer'"
+                raise StateError("migrate-incoming", self.run.state.value, ["inmigrate"], hint)
+            raise StateError("migrate-incoming", "started", hint="the URI was given at start")
+        source = Origin.of(origin, self.connector)
+        self._check_may_load()
+        self._start_incoming(source, exit_on_error=exit_on_error)
+
+    @command
+    def migrate_cancel(self) -> None:
+        """Cancel the outgoing migration; nothing happens when none runs.
+
+        Raises:
+            StateError: postcopy cannot be cancelled.
+        """
+        self.source.cancel()
+        if not self.source.running:
+            self.connector.abandon()
+
+    def outgoing_ready(self, channel: OutputChannel) -> None:
+        """Go on with the migration that waited for ``channel``; for connectors."""
+        self.driver.catch_up()
+        self.source.connect(channel, self.clock.now)
+
+    def outgoing_failed(self, error: ChannelError) -> None:
+        """End the migration that waited for a channel; for connectors."""
+        self.source.fail_early(error)
+
+    def incoming_ready(self, channel: InputChannel) -> None:
+        """Begin the load that waited for ``channel``; for connectors."""
+        self.incoming.connect(channel, exit_on_error=self._exit_on_error)
+
+    @command
+    def migrate_continue(self, state: MigrationStatus) -> None:
+        """Go on behind ``state``, which is pre-switchover.
+
+        Raises:
+            StateError: the migration is in another status.
+        """
+        self.source.resume_from(state)
+
+    @command
+    def query_migrate(self) -> dict[str, object]:
+        """Return what ``query-migrate`` answers, by member."""
+        total = sum(block.used_bytes for block in self.ram if self._copies(block))
+        reasons = self.blockers.reasons(self.parameters.mode)
+        xbzrle = Capability.XBZRLE in self.capabilities
+        return query_migrate(
+            self.source,
+            self.incoming,
+            reasons,
+            total,
+            self.clock.now,
+            xbzrle_cache_bytes=self.parameters.xbzrle_cache_size if xbzrle else None,
+        )
+
+    def _check_may_migrate(self) -> None:
+        if self.source.running:
+            hint = "wait for it to end, or cancel it"
+            raise StateError("migrate", self.source.status.value, hint=hint)
+        if self.run.state in (RunState.INMIGRATE, RunState.POSTMIGRATE):
+            hint = "a guest has to be here: load one, or cont"
+            raise StateError("migrate", self.run.state.value, hint=hint)
+
+    def _check_may_load(self) -> None:
+        if self._incoming_started:
+            raise StateError("migrate-incoming", self.incoming.status.value.value, ["none"])
+
+    @property
+    def _incoming_started(self) -> bool:
+        """Whether there has been a load that allows no other; in QEMU a failed one does not."""
+        forgives = self.config.profile.forgives
+        failed = forgives and self.incoming.status.value is MigrationStatus.FAILED
+        return not failed and self.incoming.status.value is not MigrationStatus.NONE
+
+    def _copies(self, block: RAMBlock) -> bool:
+        """Whether a migration with the mode and capabilities of this moment copies ``block``."""
+        mode = self.parameters.mode
+        if mode not in POLICIES:
+            return False  # the new process gets the memory itself
+        ignore = Capability.X_IGNORE_SHARED in self.capabilities
+        return POLICIES[mode].copies(block, ignore_shared=ignore)
+
+    def _start_incoming(self, origin: Origin, *, exit_on_error: bool) -> None:
+        check_transport(self._request(End.TARGET, origin.transport))
+        check_modelled(End.TARGET, self.capabilities)
+        self.incoming.prepare()
+        try:
+            channel = origin.open(self.connector)
+        except ChannelError:
+            # QEMU stays in setup for good and refuses every further attempt.
+            if self.config.profile.forgives:
+                self.incoming.give_up()
+            raise
+        self._exit_on_error = exit_on_error
+        if channel is not None:
+            self.incoming.connect(channel, exit_on_error=exit_on_error)
+
+    def _request(self, end: End, transport: Transport) -> MigrateRequest:
+        return MigrateRequest(
+            end=end,
+            transport=transport,
+            parameters=self.parameters,
+            capabilities=self.capabilities.enabled,
+        )
+
+    def _capability_context(self) -> CapabilityContext:
+        mapped_files = any(b.backend.kind is BackendKind.FILE for b in self.ram)
+        return CapabilityContext(
+            status=self.source.status.value,
+            inmigrate=self.run.state is RunState.INMIGRATE,
+            incoming_started=self._incoming_started,
+            parameters=self.parameters,
+            ram_write_tracking=not mapped_files,
+        )

@@ -1,0 +1,111 @@
+"""The end of a migration: what is left of RAM, the devices, and the source afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import AbortError, ChannelError, TransitionError
+from ..qapi.enums import Capability, MigrationStatus, RunState
+from ..stream.wire import EOS_BYTES, CommandKind, SectionType
+from .convergence import elapsed_ms
+from .notifiers import NotifyEvent
+from .run import RAM_SECTION_ID, Stage
+from .work import Phase, Work
+
+if TYPE_CHECKING:
+    from .outgoing import Outgoing
+
+
+def wait_for_continue(_engine: Outgoing, _now: float, _max_pages: int) -> Work:
+    """Wait for ``migrate-continue``."""
+    return Work(idle=True)
+
+
+def final_sync(engine: Outgoing, now: float, max_pages: int) -> Work:
+    """Open the last part of RAM and fetch the dirty logs for the last time."""
+    run, to = engine.current(), engine.transfer()
+    if engine.vm.switches.send_switchover_start:
+        to.writer.command(CommandKind.SWITCHOVER_START)
+    to.writer.begin_part(RAM_SECTION_ID, SectionType.END)
+    work = engine.sync(now, in_loop=False)
+    run.stage = Stage.FINAL_RAM
+    sent = final_ram(engine, now, max_pages)
+    sent.synced_pages = work.synced_pages
+    return sent
+
+
+def final_ram(engine: Outgoing, _now: float, max_pages: int) -> Work:
+    """Send what is still dirty, as fast as the channel takes it."""
+    run, to = engine.current(), engine.transfer()
+    work = to.sender.send(to.writer, stop_above=None, max_pages=max_pages)
+    run.counters.add(work, guest_runs=engine.guest_runs)
+    run.transferred = to.out.transferred
+    if not to.sender.dirty_pages:
+        _refuse_shared_bitmaps(engine)
+        before = to.out.accounted
+        to.writer.end_records()
+        # The bitmaps of mapped-ram count as RAM, the end record of completion does not.
+        bitmaps = to.out.accounted - before - EOS_BYTES
+        run.counters.book(bitmaps, guest_runs=engine.guest_runs)
+        to.writer.footer(RAM_SECTION_ID)
+        run.stage = Stage.DEVICES
+    return work
+
+
+def devices(engine: Outgoing, _now: float, _max_pages: int) -> Work:
+    """Write the state of all devices, the end mark and the description."""
+    run, to, vm = engine.current(), engine.transfer(), engine.vm
+    before = to.out.position
+    for section in vm.save_sections(engine.stored_state, run.old_was_suspended):
+        to.writer.opaque_device(
+            section.section_id,
+            section.name,
+            section.instance_id,
+            section.version,
+            section.body,
+            entry=section.description,
+        )
+    to.writer.finish(description=not vm.suppress_vmdesc)
+    run.transferred = to.out.transferred
+    run.stage = Stage.FINISH
+    return Work(bytes_out=to.out.position - before, phase=Phase.DEVICE)
+
+
+def finish(engine: Outgoing, now: float, _max_pages: int) -> Work:
+    """Close the channel, work out the times and end as ``completed``."""
+    run = engine.current()
+    _refuse_one_way_return_path(engine)
+    engine.transfer().channel.close()
+    run.downtime_ms = elapsed_ms(now if run.stopped_s is None else run.stopped_s, now)
+    run.total_ms = elapsed_ms(run.started_s, now)
+    sending_ms = run.total_ms - run.setup_ms
+    if sending_ms > 0:
+        run.final_mbps = 8.0 * run.transferred / sending_ms / 1000
+    engine.status.move(engine.status.value, MigrationStatus.COMPLETED)
+    _enter_postmigrate(engine)
+    engine.notify(NotifyEvent.DONE)
+    engine.release()
+    return Work(phase=Phase.CLEANUP)
+
+
+def _enter_postmigrate(engine: Outgoing) -> None:
+    try:
+        engine.vm.run.set(RunState.POSTMIGRATE)
+    except TransitionError as error:
+        hint = "the mode was changed while the migration ran, so the guest was never stopped"
+        raise AbortError("migrate", engine.vm.run.state.value, hint) from error
+
+
+def _refuse_one_way_return_path(engine: Outgoing) -> None:
+    """A file or pipe cannot answer, which QEMU finds out at the very end."""
+    if Capability.RETURN_PATH in engine.vm.capabilities:
+        raise ChannelError("return path", "read", "the channel carries bytes one way only")
+
+
+def _refuse_shared_bitmaps(engine: Outgoing) -> None:
+    """An ignored block has no bitmap, over which QEMU 10.0 stumbles at the very end."""
+    if engine.mapped_ram and engine.ignore_shared:
+        for block in engine.vm.ram.migratable():
+            if block.ignorable:
+                reason = f"block {block.name} is shared: switch x-ignore-shared off"
+                raise ChannelError("mapped-ram", "write", reason)

@@ -1,0 +1,32 @@
+"""What each stage of an outgoing migration does, by kind of migration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from . import completion, precopy
+from .run import PhaseStep, Stage
+
+if TYPE_CHECKING:
+    from .environment import MachineView
+
+PRECOPY: Mapping[Stage, PhaseStep] = MappingProxyType(
+    {
+        Stage.SETUP: precopy.set_up,
+        Stage.ACTIVATE: precopy.activate,
+        Stage.ITERATE: precopy.iterate,
+        Stage.PRE_SWITCHOVER: completion.wait_for_continue,
+        Stage.FINAL_SYNC: completion.final_sync,
+        Stage.FINAL_RAM: completion.final_ram,
+        Stage.DEVICES: completion.devices,
+        Stage.FINISH: completion.finish,
+    }
+)
+"""Passes over RAM while the guest runs, then everything else."""
+
+
+def phases_for(_vm: MachineView) -> Mapping[Stage, PhaseStep]:
+    """Return the steps of a migration that begins with the settings of this moment."""
+    return PRECOPY

@@ -1,0 +1,91 @@
+"""One outgoing migration: where it stands, what it has counted, and its open end."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from .statistics import DirtyRate, RamCounters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..channel.base import OutputChannel
+    from ..qapi.enums import RunState
+    from ..stream.outfile import OutFile
+    from ..stream.writer import StreamWriter
+    from .convergence import Convergence
+    from .modes import ModePolicy
+    from .outgoing import Outgoing
+    from .ram_sender import RamSender
+    from .work import Work
+
+
+RAM_SECTION_ID = 1
+"""Number under which every machine registers its RAM (spec stream.md section 4.2)."""
+
+
+class Stage(enum.Enum):
+    """Where an outgoing migration stands."""
+
+    SETUP = "setup"
+    ACTIVATE = "activate"
+    ITERATE = "iterate"
+    PRE_SWITCHOVER = "pre-switchover"
+    FINAL_SYNC = "final-sync"
+    FINAL_RAM = "final-ram"
+    DEVICES = "devices"
+    FINISH = "finish"
+
+
+PhaseStep: TypeAlias = "Callable[[Outgoing, float, int], Work]"
+"""What a stage does in one step of the engine: at that time (seconds), at most so many pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The open end of a migration: channel, accounting, records, and the scan over RAM."""
+
+    channel: OutputChannel
+    out: OutFile
+    writer: StreamWriter
+    sender: RamSender
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything that belongs to one migration and is new with the next.
+
+    Attributes:
+        policy: the decisions of the mode, latched when ``migrate`` was given.
+        started_s: when ``migrate`` was given.
+        phases: what each stage does.
+        stage: what the next step does.
+        counters: pages and bytes of RAM.
+        convergence: rate window and switchover threshold.
+        dirty_rate: dirty rate and throttle.
+        setup_ms, downtime_ms, total_ms: as ``query-migrate`` shows them, once known.
+        old_state: the guest's run state before migration stopped it, or None.
+        transfer: the open channel and what writes to it; None before and after.
+        transferred: bytes that have left, as QEMU's file object counts them.
+        total_bytes: RAM that this migration copies.
+    """
+
+    policy: ModePolicy
+    started_s: float
+    convergence: Convergence
+    phases: Mapping[Stage, PhaseStep]
+    stage: Stage = Stage.SETUP
+    counters: RamCounters = field(default_factory=RamCounters)
+    dirty_rate: DirtyRate = field(default_factory=DirtyRate)
+    transfer: Transfer | None = None
+    transferred: int = 0
+    worker_s: float = 0.0
+    stopped_s: float | None = None
+    setup_ms: int = 0
+    downtime_ms: int | None = None
+    total_ms: int | None = None
+    final_mbps: float | None = None
+    old_state: RunState | None = None
+    old_was_suspended: bool = False
