@@ -62,6 +62,17 @@ class RamSender:
         """Pages of all copied blocks."""
         return sum(block.pages for block in self._blocks)
 
+    def pending(self, block: RAMBlock) -> DirtyBitmap | None:
+        """Return the pages of ``block`` to be sent, writes that no sync has seen yet included.
+
+        None for a block that this migration does not copy.
+        """
+        if block not in self._blocks:
+            return None
+        dirty = self._bitmaps[self._blocks.index(block)].copy()
+        block.log.peek(dirty)
+        return dirty
+
     def begin(self) -> None:
         """Call every page dirty and start the dirty logs.
 

@@ -110,6 +110,15 @@ class DirtyLog:
         self._pending[:] = self._touched
         return new
 
+    def peek(self, into: DirtyBitmap) -> None:
+        """OR the log into ``into`` and change nothing else, so that nobody notices.
+
+        Raises:
+            ValueError: ``into`` is of another number of pages.
+        """
+        if self._log is not None:
+            into.merge(self._log)
+
     def clear_chunks(self, first_pfn: int, last_pfn: int) -> None:
         """Clear the chunks of pages ``first_pfn`` to ``last_pfn`` that still wait for it.
 
