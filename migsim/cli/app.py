@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import ParameterError
-from . import blockers, compare, demo, doctor, predict, serve, stream
+from . import blockers, compare, demo, doctor, predict, serve, simulate, stream
 
 
 class UsageError(ParameterError):
@@ -61,6 +61,7 @@ def build() -> typer.Typer:
     group.command("cpr-reboot")(demo.cpr_reboot)
     app.add_typer(group, name="demo")
     app.command("blockers")(blockers.blockers)
+    app.command("simulate")(simulate.simulate)
     app.command("predict")(predict.predict)
     app.command("compare")(compare.compare)
     app.command("advise")(compare.advise)
