@@ -90,7 +90,7 @@ def build(
         raise ConfigError(first.option, f"migsim does not model it: {first.reason}")
     found = features(line, look)
     paths = place(line)
-    devices = _devices(line, paths, device_factory or plain_device)
+    devices = make_devices(line, paths, device_factory or plain_device)
     plans = plan_blocks(line)
     main = next((p for p in plans if p.main), None)
     _touch_memory(line, plans)
@@ -145,8 +145,13 @@ def _make_blocks(plans: Iterable[BlockPlan]) -> tuple[RAMBlock, ...]:
     return tuple(made)
 
 
-def _devices(line: CommandLine, paths: Iterable[str], factory: DeviceFactory) -> tuple[Device, ...]:
-    """Return the devices that carry state, or bring blockers; equal names get instance numbers."""
+def make_devices(
+    line: CommandLine, paths: Iterable[str], factory: DeviceFactory
+) -> tuple[Device, ...]:
+    """Return the devices of ``line`` that carry state, or bring blockers.
+
+    Equal names get instance numbers.
+    """
     devices: list[Device] = []
     instances: Counter[str] = Counter()
     for option, path in zip(line.devices, paths, strict=True):

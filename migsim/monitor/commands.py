@@ -6,13 +6,20 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..channel.addresses import parse_channels
-from ..errors import ParameterError, StateError
+from ..errors import StateError
 from ..machine.machine import Machine
 from ..qapi.enums import Capability, MigrationStatus
+from .commands_catalogue import CATALOGUE_COMMANDS
 from .commands_process import PROCESS_COMMANDS
+from .commands_quiet import QUIET_COMMANDS
+from .dirty_rate import DIRTY_RATE_COMMANDS
 from .errors import QmpError
 from .hmp import HmpCommand, HmpMonitor
-from .schema import ArgType, Argument, Arguments, Command
+from .introspection import describe
+from .jobs import JOB_COMMANDS
+from .object_tree import OBJECT_COMMANDS
+from .refusals import REFUSED_COMMANDS
+from .schema import Arguments, Command
 
 if TYPE_CHECKING:
     from ..channel.uri import ChannelAddress
@@ -58,17 +65,7 @@ def _address(command: str, uri: object, channels: object) -> str | ChannelAddres
 def _set_capabilities(vm: Machine, arguments: Arguments) -> object:
     entries = arguments["capabilities"]
     assert isinstance(entries, list)
-    wanted: list[tuple[str, bool]] = []
-    for entry in entries:
-        match entry:
-            case {"capability": str(name), "state": bool(state), **rest} if not rest:
-                wanted.append((name, state))
-            case _:
-                raise QmpError(
-                    "migrate-set-capabilities: an entry has 'capability' (string) and 'state'"
-                    " (boolean) and nothing else"
-                )
-    vm.set_capabilities(wanted)
+    vm.set_capabilities([(entry["capability"], entry["state"]) for entry in entries])
     return {}
 
 
@@ -78,13 +75,7 @@ def _set_parameters(vm: Machine, arguments: Arguments) -> object:
 
 
 def _continue(vm: Machine, arguments: Arguments) -> object:
-    name = str(arguments["state"])
-    try:
-        state = MigrationStatus(name)
-    except ValueError:
-        known = ", ".join(status.value for status in MigrationStatus)
-        raise ParameterError("state", name, f"one of {known}") from None
-    vm.migrate_continue(state)
+    vm.migrate_continue(MigrationStatus(str(arguments["state"])))
     return {}
 
 
@@ -124,10 +115,6 @@ def human_monitor_command(extra: Mapping[str, HmpCommand]) -> Command:
         "human-monitor-command",
         handler,
         "Execute a line of the human monitor and return what it prints.",
-        (
-            Argument("command-line", ArgType.STRING, required=True),
-            Argument("cpu-index", ArgType.INTEGER),
-        ),
     )
 
 
@@ -148,11 +135,23 @@ def _recover(vm: Machine, _arguments: Arguments) -> object:
     raise StateError("migrate-recover", vm.incoming.status.value.value, ["postcopy-paused"])
 
 
-def _query_commands(more: Iterable[str]) -> Command:
-    def handler(_vm: Machine, _arguments: Arguments) -> object:
-        return [{"name": name} for name in (*COMMANDS, *more)]
+def _about(more: Iterable[str]) -> tuple[Command, Command]:
+    """Return the commands that say which commands there are, with ``more`` than in this module."""
+    added = frozenset(more)
 
-    return Command("query-commands", handler, "List the commands.")
+    def names() -> frozenset[str]:
+        return frozenset({*added, *COMMANDS, "qmp_capabilities"})
+
+    def listed(_vm: Machine, _arguments: Arguments) -> object:
+        return [{"name": name} for name in sorted(names())]
+
+    def described(vm: Machine, _arguments: Arguments) -> object:
+        return describe(vm.release, names())
+
+    return (
+        Command("query-commands", listed, "List the commands."),
+        Command("query-qmp-schema", described, "Describe all commands, events and types."),
+    )
 
 
 def extended(
@@ -161,47 +160,26 @@ def extended(
     """Return the table of commands with more of them, and more in the human monitor."""
     more = {command.name: command for command in commands}
     table = {**COMMANDS, **more}
-    for command in (_query_commands(more), human_monitor_command(hmp_commands)):
+    for command in (*_about(more), human_monitor_command(hmp_commands)):
         table[command.name] = command
     return table
 
 
-_URI_OR_CHANNELS = (
-    Argument("uri", ArgType.STRING),
-    Argument("channels", ArgType.ARRAY),
-)
-
 COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
-        Command(
-            "migrate",
-            _migrate,
-            "Save or send the guest to a URI.",
-            (
-                *_URI_OR_CHANNELS,
-                Argument("detach", ArgType.BOOLEAN),
-                Argument("resume", ArgType.BOOLEAN),
-            ),
-        ),
+        Command("migrate", _migrate, "Save or send the guest to a URI."),
         Command(
             "migrate-incoming",
             _migrate_incoming,
             "Load the guest from a URI; the machine waits for it.",
-            (*_URI_OR_CHANNELS, Argument("exit-on-error", ArgType.BOOLEAN)),
         ),
         _simple("migrate_cancel"),
-        Command(
-            "migrate-continue",
-            _continue,
-            "Go on behind a status that waits.",
-            (Argument("state", ArgType.STRING, required=True),),
-        ),
+        Command("migrate-continue", _continue, "Go on behind a status that waits."),
         Command(
             "migrate-set-capabilities",
             _set_capabilities,
             "Switch capabilities on or off; all or none.",
-            (Argument("capabilities", ArgType.ARRAY, required=True),),
         ),
         Command(
             "query-migrate-capabilities",
@@ -212,7 +190,7 @@ COMMANDS: dict[str, Command] = {
             "migrate-set-parameters",
             _set_parameters,
             "Set migration parameters; all or none.",
-            None,
+            own_check=True,
         ),
         Command(
             "query-migrate-parameters",
@@ -225,23 +203,28 @@ COMMANDS: dict[str, Command] = {
         Command("query-status", lambda vm, _: vm.query_status(), "Show the run state."),
         Command("query-version", _query_version, "Show the release that is modelled."),
         Command("query-name", _name, "Show the guest's name."),
-        _query_commands(()),
+        *_about(()),
         Command("migrate-start-postcopy", _start_postcopy, "Let the target run ahead of its RAM."),
         Command("migrate-pause", _pause, "Interrupt a postcopy migration."),
         Command(
             "migrate-recover",
             _recover,
             "Listen for a source that comes back to an interrupted postcopy.",
-            (Argument("uri", ArgType.STRING, required=True),),
         ),
         human_monitor_command({}),
         *PROCESS_COMMANDS,
+        *CATALOGUE_COMMANDS,
+        *DIRTY_RATE_COMMANDS,
+        *JOB_COMMANDS,
+        *OBJECT_COMMANDS,
+        *QUIET_COMMANDS,
         _simple("stop"),
         _simple("cont"),
         _simple("system_reset"),
         _simple("system_powerdown"),
         _simple("system_wakeup"),
         _simple("quit"),
+        *REFUSED_COMMANDS,
     )
 }
 """Every command by name."""

@@ -6,6 +6,7 @@ from ..errors import MigsimError
 
 GENERIC = "GenericError"
 COMMAND_NOT_FOUND = "CommandNotFound"
+DEVICE_NOT_ACTIVE = "DeviceNotActive"
 DEVICE_NOT_FOUND = "DeviceNotFound"
 
 

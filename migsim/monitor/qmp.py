@@ -35,7 +35,7 @@ class QmpMonitor:
             row = self._commands.get(command)
             if row is None:
                 raise QmpError(f"no command is called {command}", COMMAND_NOT_FOUND)
-            row.check(arguments or {})
+            row.check(arguments or {}, self.machine.release)
             return {"return": row.handler(self.machine, arguments or {})}
         except MigsimError as error:
             return qmp_reply(error)

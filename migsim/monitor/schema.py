@@ -1,55 +1,21 @@
-"""Commands and their arguments as data: checking, documentation and dispatch come from the rows."""
+"""Commands: what answers them.  What they take and return is in the `vocabulary`."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import QmpError
+from .typecheck import check
+from .vocabulary import vocabulary
 
 if TYPE_CHECKING:
     from ..machine.machine import Machine
+    from ..qapi.release import Release
 
-Arguments = Mapping[str, object]
-Handler = Callable[["Machine", Arguments], object]
-
-
-class ArgType(enum.Enum):
-    """JSON types of arguments, by the names QMP's own errors use."""
-
-    STRING = "string"
-    BOOLEAN = "boolean"
-    INTEGER = "integer"
-    OBJECT = "object"
-    ARRAY = "array"
-    ANY = "any"
-
-    def accepts(self, value: object) -> bool:
-        """Return whether ``value``, as decoded from JSON, is of this type."""
-        if self is ArgType.ANY:
-            return True
-        if self is ArgType.INTEGER:
-            return isinstance(value, int) and not isinstance(value, bool)
-        return isinstance(value, _PYTHON_TYPES[self])
-
-
-_PYTHON_TYPES: dict[ArgType, type] = {
-    ArgType.STRING: str,
-    ArgType.BOOLEAN: bool,
-    ArgType.OBJECT: dict,
-    ArgType.ARRAY: list,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """One argument of a command."""
-
-    name: str
-    type: ArgType
-    required: bool = False
+Arguments: TypeAlias = Mapping[str, object]
+Handler: TypeAlias = "Callable[[Machine, Arguments], object]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,34 +23,46 @@ class Command:
     """One QMP command.
 
     Attributes:
-        name: as QMP spells it.
+        name: as QMP spells it; its arguments are those of that name in the vocabulary.
         handler: called with the machine and checked arguments; returns what QMP returns.
-        arguments: what it takes; None means that the handler checks them itself.
         doc: one line.
+        more: whether members that the vocabulary does not name are passed on.
+        own_check: whether the handler checks its arguments itself.
+        modelled: whether there is more than a check of arguments and a refusal.
     """
 
     name: str
     handler: Handler
     doc: str
-    arguments: tuple[Argument, ...] | None = ()
+    more: bool = False
+    own_check: bool = False
+    modelled: bool = True
 
-    def check(self, arguments: Arguments) -> None:
-        """Refuse wrong types, unknown and missing arguments, in the order in which QMP does.
+    def check(self, arguments: Arguments, release: Release) -> None:
+        """Refuse wrong types, unknown and missing arguments.
 
         Raises:
             QmpError: class GenericError.
         """
-        if self.arguments is None:
+        if self.own_check:
             return
-        for known in self.arguments:
-            if known.name not in arguments:
-                if known.required:
-                    raise QmpError(f"{self.name}: argument '{known.name}' is missing")
-            elif not known.type.accepts(arguments[known.name]):
-                raise QmpError(
-                    f"{self.name}: argument '{known.name}' has to be of type {known.type.value}"
-                )
-        names = {known.name for known in self.arguments}
-        for name in arguments:
-            if name not in names:
-                raise QmpError(f"{self.name}: no argument is called '{name}'")
+        words = vocabulary(release)
+        takes = words.commands[self.name].takes
+        check(words, takes, arguments, self.name, more=self.more)
+
+
+def refused(name: str, why: str, qmp_class: str | None = None) -> Command:
+    """Return a command that checks its arguments and then always says why it does nothing.
+
+    ``qmp_class`` is the class of the error, if it is not a GenericError.
+    """
+
+    def handler(_vm: Machine, _arguments: Arguments) -> object:
+        raise QmpError(f"{name}: {why}", *([qmp_class] if qmp_class else []))
+
+    return Command(name, handler, f"Refused: {why}.", modelled=False)
+
+
+def fixed(name: str, value: object, doc: str) -> Command:
+    """Return a command that always answers the same."""
+    return Command(name, lambda _vm, _arguments: value, doc)

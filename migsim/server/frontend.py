@@ -17,6 +17,7 @@ from ..machine.config import MachineConfig, Profile
 from ..monitor.commands import extended
 from ..monitor.hmp_session import HmpSession
 from ..monitor.hub import MonitorHub
+from ..monitor.inventory import Inventory
 from ..monitor.qtest import QtestSession
 from ..monitor.session import QmpSession
 from ..vm import VM
@@ -70,7 +71,9 @@ class FrontEnd:
             built = build(line, MachineConfig(profile=Profile.ANSWERING, workload=workload))
             self.machine: VM = VM(built.config, clock=WallClock(), connect=self._connect)
             self._plugger = Plugger(self.machine, built, argv, read)
-            self._commands = extended(self._plugger.commands, self._plugger.hmp_commands)
+            inventory = Inventory(self._plugger.line)
+            more = (*self._plugger.commands, *inventory.commands())
+            self._commands = extended(more, self._plugger.hmp_commands)
             self.hub = MonitorHub(self.machine, time.time() - self.machine.clock.now)
             self._driver = LoopDriver(loop, self.machine, self._after)
             for monitor in line.monitors:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from ..blockers.catalogue import register
 from ..blockers.registry import Blocker
 from ..cmdline.blockers import features
-from ..cmdline.build import _devices, plain_device
+from ..cmdline.build import make_devices, plain_device
 from ..cmdline.layout import backend_spec
 from ..cmdline.placement import place
 from ..errors import ConfigError
 from ..monitor.errors import DEVICE_NOT_FOUND, QmpError
 from ..monitor.hmp import HmpCommand
-from ..monitor.schema import ArgType, Argument, Arguments, Command
+from ..monitor.schema import Arguments, Command
 
 if TYPE_CHECKING:
     from ..blockers.registry import UnmigratableDevice
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Handles = dict["AppliedFeature", "Blocker | UnmigratableDevice"]
 Reader = Callable[[Sequence[str]], "CommandLine"]
 _VVFAT = "vvfat"
+_CONNECTED = ("socket", "udp", "stdio", "pty", "mux", "hub")
+_CHARDEV_KEYS = {"out": "path", "in": "input-path", "device": "path", "append": "append"}
 
 
 class Plugger:
@@ -49,7 +51,7 @@ class Plugger:
         self._added: dict[tuple[str, str], list[str]] = {}
         self._handles: Handles = built.register(machine.blockers)
         self._devices = _by_id(built)
-        self._ids = {kind: set[str]() for kind in ("object", "node", "device")}
+        self._ids = {kind: set[str]() for kind in ("object", "node", "device", "chardev")}
         self._ids["object"].update(o.id for o in built.line.objects)
         self._ids["node"].update(d.id for d in built.line.drives)
         self._ids["node"].update(n.name for n in built.line.blockdevs if n.name)
@@ -95,7 +97,7 @@ class Plugger:
         words = ["-device", json.dumps(arguments)]
         line = self._extended(words)
         option, path = line.devices[-1], list(place(line))[-1]
-        made = _devices(replace(line, devices=(option,)), (path,), plain_device)
+        made = make_devices(replace(line, devices=(option,)), (path,), plain_device)
         for device in made:
             while vm.devices.find(device.name, device.instance_id) is not None:
                 device.instance_id += 1
@@ -145,31 +147,64 @@ class Plugger:
         self._forget("object", name)
         return {}
 
+    def netdev_add(self, _vm: Machine, arguments: Arguments) -> object:
+        """``netdev_add``: add a network backend, of which nothing but the name counts."""
+        name = str(arguments["id"])
+        if ("netdev", name) in self._added or name in self.line().netdevs:
+            raise QmpError(f"netdev_add: id '{name}' is taken")
+        words = ["-netdev", json.dumps(arguments)]
+        self._extended(words)
+        self._added["netdev", name] = words
+        return {}
+
+    def netdev_del(self, _vm: Machine, arguments: Arguments) -> object:
+        """``netdev_del``: remove a network backend that was added."""
+        name = str(arguments["id"])
+        if ("netdev", name) not in self._added:
+            raise QmpError(f"netdev_del: there is no '{name}'", DEVICE_NOT_FOUND)
+        del self._added["netdev", name]
+        return {}
+
+    def chardev_add(self, _vm: Machine, arguments: Arguments) -> object:
+        """``chardev-add``: add a character device that nobody has to connect to."""
+        name, backend = str(arguments["id"]), arguments["backend"]
+        assert isinstance(backend, dict)
+        if any(one.id == name for one in self.line().chardevs):
+            raise QmpError(f"chardev-add: id '{name}' is taken")
+        kind, data = str(backend["type"]), backend.get("data", {})
+        if kind in _CONNECTED:
+            raise QmpError(f"chardev-add: {kind} devices come from the command line")
+        words = ["-chardev", _chardev_text(kind, name, data)]
+        line = self._extended(words)
+        self._add_features("chardev", name, words, line)
+        return {}
+
     def chardev_remove(self, _vm: Machine, arguments: Arguments) -> object:
         """``chardev-remove``: remove a character device."""
         name = str(arguments["id"])
-        if all(c.id != name for c in self._read(self._argv).chardevs):
+        line = self.line()
+        if all(one.id != name for one in line.chardevs):
             raise QmpError(f"chardev-remove: there is no chardev '{name}'")
+        if any(one.chardev == name for one in line.monitors):
+            raise QmpError(f"chardev-remove: chardev '{name}' is in use")
         self._lift(name)
+        self._forget("chardev", name)
         return {}
 
     @property
     def commands(self) -> tuple[Command, ...]:
         """The QMP commands of this object."""
-        text = ArgType.STRING
         return (
-            Command("blockdev-add", self.blockdev_add, "Add a block node.", None),
-            Command(
-                "blockdev-del",
-                self.blockdev_del,
-                "Remove a block node.",
-                (Argument("node-name", text, required=True),),
-            ),
-            Command("device_add", self.device_add, "Plug a device in.", None),
-            Command("device_del", self.device_del, "Unplug a device.", _ID),
-            Command("object-add", self.object_add, "Make an object.", None),
-            Command("object-del", self.object_del, "Remove an object.", _ID),
-            Command("chardev-remove", self.chardev_remove, "Remove a character device.", _ID),
+            Command("blockdev-add", self.blockdev_add, "Add a block node."),
+            Command("blockdev-del", self.blockdev_del, "Remove a block node."),
+            Command("device_add", self.device_add, "Plug a device in.", more=True),
+            Command("device_del", self.device_del, "Unplug a device."),
+            Command("object-add", self.object_add, "Make an object."),
+            Command("object-del", self.object_del, "Remove an object."),
+            Command("netdev_add", self.netdev_add, "Add a network backend."),
+            Command("netdev_del", self.netdev_del, "Remove a network backend."),
+            Command("chardev-add", self.chardev_add, "Add a character device."),
+            Command("chardev-remove", self.chardev_remove, "Remove a character device."),
         )
 
     @property
@@ -183,16 +218,22 @@ class Plugger:
 
     # Parts.
 
+    def line(self) -> CommandLine:
+        """Return the command line of the machine as it is now, with what was plugged in."""
+        return self._extended(())
+
     def _extended(self, words: Sequence[str]) -> CommandLine:
         """Return the command line with one more option."""
         added = [word for pair in self._added.values() for word in pair]
         return self._read([*self._argv, *added, *words])
 
-    def _add_features(self, kind: str, name: str, words: list[str]) -> None:
-        """Add a block node, with the blockers of all formats in its tree; all or nothing."""
+    def _add_features(
+        self, kind: str, name: str, words: list[str], line: CommandLine | None = None
+    ) -> None:
+        """Add a block node or character device with all its blockers; all or nothing."""
         if name in self._ids[kind]:
             raise QmpError(f"the name '{name}' is taken")
-        line = self._extended(words)
+        line = line or self._extended(words)
         new: Handles = {}
         registry, release = self._machine.blockers, self._machine.release
         try:
@@ -238,7 +279,15 @@ class Plugger:
         self._machine.restless = tuple(names)
 
 
-_ID = (Argument("id", ArgType.STRING, required=True),)
+def _chardev_text(kind: str, name: str, data: object) -> str:
+    """Return the option that makes the character device which ``chardev-add`` describes."""
+    parts = [kind, f"id={name}"]
+    for key, value in data.items() if isinstance(data, dict) else ():
+        if isinstance(value, dict | list):
+            raise QmpError(f"chardev-add: {key!r} is not modelled")
+        text = ("off", "on")[value] if isinstance(value, bool) else str(value)
+        parts.append(f"{_CHARDEV_KEYS.get(key, key)}={text}")
+    return ",".join(part.replace(",", ",,") for part in parts)
 
 
 def _by_id(built: Built) -> dict[str, list[Device]]:
@@ -246,7 +295,7 @@ def _by_id(built: Built) -> dict[str, list[Device]]:
     found: dict[str, list[Device]] = {}
     devices = iter(built.config.devices)
     for option, path in zip(built.line.devices, place(built.line), strict=True):
-        for _ in _devices(replace(built.line, devices=(option,)), (path,), plain_device):
+        for _ in make_devices(replace(built.line, devices=(option,)), (path,), plain_device):
             device = next(devices)
             if option.id is not None:
                 found[option.id] = [device]
