@@ -41,8 +41,7 @@ def check(vocabulary: Vocabulary, kind: str, value: object, path: str, *, more: 
         top = False
 
 
-def _parts(vocabulary: Vocabulary, kind: Type, value: object, path: str, more: bool) -> _PATH_LIMIT: Final = 200
-_Todo:
+def _parts(vocabulary: Vocabulary, kind: Type, value: object, path: str, more: bool) -> _Todo:
     """Check one value; return what is inside of it with the types that are wanted there."""
     match kind:
         case Builtin(name):
@@ -67,8 +66,7 @@ _Todo:
 
 def _members(
     vocabulary: Vocabulary, kind: ObjectType, value: object, path: str, more: bool
-) -> _PATH_LIMIT: Final = 200
-_Todo:
+) -> _Todo:
     if not isinstance(value, dict):
         raise _wrong(path, "has to be an object")
     inside: list[tuple[str, object, str]] = []
