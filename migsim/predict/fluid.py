@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ..units import PAGE_SIZE
+from .scan import Scan
 from .hostmodel import REFERENCE, HostModel
 from .pacing import Pace
 from .result import DowntimeParts, Prediction
 from .small import predict_without_ram
-from .table import SEGMENTS, WINDOW_S, Table, table_of
+from .table import WINDOW_S, Table, table_of
 from .throttling import effective_shares
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def solve(table: Table) -> FluidResult:
 
 
 _BY_ROW: Final = (
-    *("rows", "left", "left_zero", "plain", "dirty", "normal", "zero", "passes"),
+    *("rows", "at", "left", "left_zero", "plain", "dirty", "normal", "zero", "passes"),
     *("percent", "high", "period", "before", "stuck", "short"),
 )
 """Arrays of a batch that have one entry per row."""
@@ -103,6 +104,7 @@ class _Batch:
         self.table = table
         self.pace = Pace(table)
         self.rows = np.arange(n)
+        self.at: Floats = np.zeros(n)
         self.left: Floats = np.zeros_like(table.parts)
         self.left_zero: Floats = np.zeros(n)
         self.plain: Floats = np.zeros(n)
@@ -126,69 +128,38 @@ class _Batch:
     def run(self) -> FluidResult:
         """Work until no row is left."""
         self._first_pass()
-        for _ in range(MAX_PASSES):
+        for number in range(MAX_PASSES):
             if not self.rows.size:
                 break
             self._sync()
             if self.rows.size:
-                self._pass()
+                self._pass(scan=number == 0)
         if self.rows.size:
             self._end(np.ones(self.rows.size, bool), converged=False)
         return self.result
 
     def _threshold(self) -> Floats:
-        table, pace = self.table, self.pace
-        speed = np.minimum(pace.cap / WINDOW_S, 1.0 / table.page_s) * table.page_bytes
-        return np.floor(speed * table.limit_s)
+        """Return the threshold after a window full of pages with content."""
+        return np.floor(self.pace.full_speed * self.table.limit_s)
 
     def _first_pass(self) -> None:
-        """Send all RAM once, in order; note when the scan reached each part's chunk.
-
-        It ends when less than the threshold is left, zero pages counted like others.
-        """
+        """Send all RAM once, in order; note when the scan reached each part's chunk."""
         table, pace = self.table, self.pace
-        sizes = np.abs(table.segments)
-        ends = np.cumsum(sizes, axis=1)
-        stop = ends[:, -1] - self._first_threshold() / PAGE_SIZE
-        times, places = [pace.now_s], [np.zeros(len(table))]
-        left_normal = np.zeros(len(table))
-        for i in range(SEGMENTS):
-            before = np.clip(stop - (ends[:, i] - sizes[:, i]), 0.0, sizes[:, i])
-            after = sizes[:, i] - before
-            normal = table.segments[:, i] < 0
-            pace.send(np.where(normal, before, 0.0))
-            pace.skip(np.where(normal, 0.0, before))
-            times.append(pace.now_s)
-            places.append(ends[:, i] - after)
-            rest = pace.until_look(np.where(normal, after, 0.0), np.where(normal, 0.0, after))
-            left_normal += rest[0]
-            self.left_zero += rest[1]
-            times.append(pace.now_s)
-            places.append(ends[:, i] - rest[0] - rest[1])
-        left = left_normal + self.left_zero
-        pace.wait(left > 0)
+        n = len(table)
+        scan = Scan(table, pace, np.zeros(n), np.zeros(n))
+        scan.run()
+        left_normal, self.left_zero = scan.left()
+        self.at = scan.at
         self.normal = np.maximum(-table.segments, 0).sum(axis=1) - left_normal
         self.zero = np.maximum(table.segments, 0).sum(axis=1) - self.left_zero
-        at = ends[:, -1] - left
-        unsent = np.clip(table.first + table.parts - at[:, None], 0.0, table.parts)
+        unsent = np.clip(table.first + table.parts - scan.at[:, None], 0.0, table.parts)
         self.left = np.minimum(unsent, left_normal[:, None])
         self.plain = np.maximum(left_normal - self.left.sum(axis=1), 0.0)
-        reached = _interpolate(np.stack(times, 1), np.stack(places, 1), table.reach)
-        self.short = (pace.now_s < WINDOW_S) & (left <= 0)
-        span = np.maximum(pace.now_s[:, None] - reached, 0.0)
+        quiet = np.floor(pace.speed * table.limit_s) <= 0
+        self.short = quiet & (left_normal + self.left_zero <= 0)
+        span = np.maximum(pace.now_s[:, None] - scan.reached_s, 0.0)
         self._dirty_since(span, span, table.parts)
         self.dirty[table.stops_first] = self.left[table.stops_first]
-
-    def _first_threshold(self) -> Floats:
-        """Return the threshold at the end of pass 1, which a long zero stretch makes small."""
-        table = self.table
-        tail = np.zeros(len(table))
-        for i in range(SEGMENTS):
-            size = table.segments[:, i]
-            tail = np.where(size < 0, 0.0, tail + np.maximum(size, 0.0))
-        zeros_only = tail * table.zero_s > 2 * WINDOW_S
-        quiet = np.floor(table.zero_bytes / table.zero_s * table.limit_s)
-        return np.where(zeros_only, quiet, self._threshold())
 
     def _dirty_since(self, seconds: Floats, cleared: Floats, old: Floats) -> None:
         """Find what the guest has dirtied since the last sync, leftovers apart.
@@ -216,7 +187,8 @@ class _Batch:
         self.passes += ~self.short
         self._throttle()
         pending = (self.dirty.sum(axis=1) + self.plain + self.left_zero + 1.0) * PAGE_SIZE
-        done = (pending < self._threshold()) | self.table.stops_first | self.short
+        threshold = np.floor(self.pace.speed * self.table.limit_s)
+        done = (pending < threshold) | self.table.stops_first | self.short
         late = self.pace.now_s > self.table.time_limit_s
         unending = ~done & self._unending(pending)
         if late.any() or unending.any():
@@ -250,24 +222,19 @@ class _Batch:
         self.period[due, 1] = 0
         self.period[due, 2] = sent[due]
 
-    def _pass(self) -> None:
-        """Send what is dirty until less than the threshold is left at a look at it."""
+    def _pass(self, *, scan: bool) -> None:
+        """Send what is dirty until less than the threshold is left at a look at it.
+
+        With ``scan``, zero pages may be among it.
+        """
         table, pace = self.table, self.pace
-        begin = pace.now_s
+        begin = pace.now_s.copy()
         total = self.dirty.sum(axis=1) + self.plain
-        pace.skip(self.left_zero)
-        self.zero += self.left_zero
-        self.left_zero = np.zeros_like(total)
-        least = total - self._threshold() / PAGE_SIZE
-        room = pace.left()
-        turns = np.maximum(np.floor((least - room) / pace.cap) + 1, 0)
-        sent = np.minimum(np.where(least < 0, 0.0, room + turns * pace.cap), total)
-        timer = np.maximum(pace.cap, np.floor(TIMER_S / WINDOW_S) * pace.cap)
-        sent = np.where(table.throttle[:, 0] > 0, np.minimum(sent, timer), sent)
-        pace.send(sent)
-        full = sent < total
-        pace.wait(full)
-        self.normal += sent
+        rest = self._go_on(total) if scan else self._send(total)
+        self.normal += total - rest
+        self.plain = np.maximum(self.plain - (total - rest), 0.0)
+        dirty = self.dirty.sum(axis=1)
+        total, sent = dirty, dirty - (rest - self.plain)
         with np.errstate(divide="ignore", invalid="ignore"):
             kept = np.where(total > 0, (total - sent) / total, 0.0)[:, None]
             before = np.cumsum(self.dirty, axis=1) - self.dirty
@@ -276,8 +243,34 @@ class _Batch:
         span = (pace.now_s - begin)[:, None]
         old = self.dirty
         self.left = old * kept
-        self.plain = self.plain * kept[:, 0]
         self._dirty_since(span, span * (1.0 - chunk_start), old)
+
+    def _go_on(self, total: Floats) -> Floats:
+        """Scan the rest of RAM, then what was dirtied behind the scan; return what is left."""
+        normal = np.maximum(-self.table.segments, 0).sum(axis=1)
+        behind = np.maximum(normal - self.normal, 0.0)
+        scan = Scan(self.table, self.pace, self.at, np.maximum(total - behind, 0.0))
+        scan.run()
+        rest, zeros = scan.left()
+        self.zero += self.left_zero - zeros
+        self.left_zero = zeros
+        return np.minimum(rest, total)
+
+    def _send(self, total: Floats) -> Floats:
+        """Send pages with content in windows; return what is left."""
+        table, pace = self.table, self.pace
+        pace.skip(self.left_zero)
+        self.zero += self.left_zero
+        self.left_zero = np.zeros_like(total)
+        least = total - self._threshold() / PAGE_SIZE
+        room = pace.left()
+        turns = np.maximum(np.floor((least - room) / pace.cap) + 1, 0)
+        sent = np.minimum(room + turns * pace.cap, total)
+        timer = np.maximum(pace.cap, np.floor(TIMER_S / WINDOW_S) * pace.cap)
+        sent = np.where(table.throttle[:, 0] > 0, np.minimum(sent, timer), sent)
+        pace.send(sent)
+        pace.wait(sent < total)
+        return total - sent
 
     def _bytes(self) -> Floats:
         table = self.table
@@ -316,19 +309,6 @@ class _Batch:
         self.pace.take(keep, self.table)
         for name in _BY_ROW:
             setattr(self, name, getattr(self, name)[keep])
-
-
-def _interpolate(times: Floats, places: Floats, pages: Floats) -> Floats:
-    """Return when the scan came to ``pages``, of where it stood at some times."""
-    out = np.broadcast_to(times[:, :1], pages.shape).copy()
-    for i in range(places.shape[1] - 1):
-        low, high = places[:, i : i + 1], places[:, i + 1 : i + 2]
-        inside = (pages > low) & (pages <= high)
-        if inside.any():
-            share = (pages - low) / np.maximum(high - low, 1.0)
-            t0, t1 = times[:, i : i + 1], times[:, i + 1 : i + 2]
-            out = np.where(inside, t0 + share * (t1 - t0), out)
-    return out
 
 
 def _chunk_offsets(offset: Floats, reach: Floats) -> Floats:
