@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..channel.counting import CountingOutput
-from ..clock import VirtualClock
+from ..clock import VirtualClock, picoseconds
 from ..errors import ParameterError, StateError
 from ..guest.workloads import HotCold, Idle, SequentialSweep, Uniform
 from ..machine.config import MachineConfig
@@ -73,9 +73,7 @@ def workload_of(inputs: Inputs, seed: int) -> Workload:
     last = first + pages - 1
     hot = int(inputs.hot_fraction * pages)
     if inputs.pattern is Pattern.SEQUENTIAL:
-        sweep = SequentialSweep(first, last, rate_pages_per_s=rate)
-        sweep.seek(int(rate * inputs.settle_s))
-        return sweep
+        return SequentialSweep(first, last, rate_pages_per_s=rate)
     if inputs.pattern is Pattern.HOT_COLD and 0 < hot < pages:
         return HotCold(
             first,
@@ -157,6 +155,8 @@ class _PredictedMachine(Machine):
         assert isinstance(backend, PhantomBackend)
         for first, count in inputs.ranges():
             backend.nonzero.set_range(first, first + count)
+        if inputs.curve is None and inputs.pattern is Pattern.SEQUENTIAL:
+            self.guest.run_ps(picoseconds(inputs.settle_s))
         self.set_parameters(
             {
                 "max-bandwidth": inputs.max_bandwidth,

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ..units import PAGE_SIZE
-from .scan import Scan
 from .hostmodel import REFERENCE, HostModel
 from .pacing import Pace
+from .ring import Sweeps
 from .result import DowntimeParts, Prediction
+from .scan import Scan
 from .small import predict_without_ram
 from .table import WINDOW_S, Table, table_of
 from .throttling import effective_shares
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 MAX_PASSES: Final = 2000
 PART_FRAMING_BYTES: Final = 18
 """Section header, end word and footer around the pages of one window."""
-BATCH_ROWS: Final = 8192
-"""Rows worked on together: few enough for the cache."""
+BATCH_ROWS: Final = 65536
+"""Rows worked on together: enough that few are left in long tails do not matter."""
 TIMER_S: Final = 5.0
 """An auto-converging pass that takes longer is synced in between."""
 
@@ -103,6 +104,7 @@ class _Batch:
         n = len(table)
         self.table = table
         self.pace = Pace(table)
+        self.sweeps = Sweeps(table)
         self.rows = np.arange(n)
         self.at: Floats = np.zeros(n)
         self.left: Floats = np.zeros_like(table.parts)
@@ -159,28 +161,40 @@ class _Batch:
         self.short = quiet & (left_normal + self.left_zero <= 0)
         span = np.maximum(pace.now_s[:, None] - scan.reached_s, 0.0)
         self._dirty_since(span, span, table.parts)
+        rows = self.sweeps.rows
+        if rows.size:
+            passed = np.clip(scan.at[rows] - table.first[rows, 0], 0.0, None)
+            pages = table.parts[rows].sum(axis=1)
+            left = self.left[rows].sum(axis=1)
+            at = np.minimum(passed, pages)
+            now_s, reached_s = pace.now_s[rows], scan.reached_s[rows]
+            self._swept(self.sweeps.first_pass(at, left, now_s, reached_s))
+        self._count_new()
         self.dirty[table.stops_first] = self.left[table.stops_first]
 
     def _dirty_since(self, seconds: Floats, cleared: Floats, old: Floats) -> None:
         """Find what the guest has dirtied since the last sync, leftovers apart.
 
         Pages that were dirty then (``old``) count what was written after their log was
-        ``cleared``, others all of it; a sweep comes to the old ones last.  Times in seconds.
+        ``cleared``, others all of it.  Times in seconds.
         """
         table = self.table
         share = effective_shares(self.percent, table.catch_up_ms)[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             per_page = np.where(table.parts > 0, table.rates * share / table.parts, 0.0)
-            again = np.where(old > 0, 1.0 - self.left / old, 1.0)
         sent, free = np.maximum(old - self.left, 0.0), np.maximum(table.parts - old, 0.0)
         new = free * -np.expm1(-per_page * seconds) + sent * -np.expm1(-per_page * cleared)
-        if table.sweep.any():
-            swept = table.parts * np.minimum(per_page * seconds, 1.0)
-            first = table.parts * np.minimum(per_page * cleared, 1.0)
-            round_trip = np.minimum(swept, free) + np.clip(swept - free, 0.0, first) * again
-            new = np.where(table.sweep[:, None], np.minimum(round_trip, free + sent), new)
         self.dirty = self.left + new
-        self.period[:, 1] += new.sum(axis=1) * PAGE_SIZE
+
+    def _swept(self, size: Floats) -> None:
+        """Put what sweeps have left dirty into the first part."""
+        rows = self.sweeps.rows
+        self.dirty[rows] = 0.0
+        self.dirty[rows, 0] = size
+
+    def _count_new(self) -> None:
+        new = self.dirty.sum(axis=1) - self.left.sum(axis=1)
+        self.period[:, 1] += new * PAGE_SIZE
 
     def _sync(self) -> None:
         """Fetch the log, and stop the rows that are below their threshold."""
@@ -244,6 +258,12 @@ class _Batch:
         old = self.dirty
         self.left = old * kept
         self._dirty_since(span, span * (1.0 - chunk_start), old)
+        rows = self.sweeps.rows
+        if rows.size:
+            share = effective_shares(self.percent[rows], table.catch_up_ms[rows])
+            left = self.left[rows].sum(axis=1)
+            self._swept(self.sweeps.one_pass(left, span[rows, 0], share))
+        self._count_new()
 
     def _go_on(self, total: Floats) -> Floats:
         """Scan the rest of RAM, then what was dirtied behind the scan; return what is left."""
@@ -307,6 +327,7 @@ class _Batch:
     def _keep(self, keep: NDArray[np.bool_]) -> None:
         self.table = self.table.take(np.flatnonzero(keep))
         self.pace.take(keep, self.table)
+        self.sweeps.take(keep)
         for name in _BY_ROW:
             setattr(self, name, getattr(self, name)[keep])
 

@@ -52,6 +52,7 @@ class Table:
         first: shape (n, PARTS): first page of each part.
         reach: shape (n, PARTS): page number at which a scan first touches the part's chunk.
         sweep: whether the writes go round in order.
+        phase: writes of a sweep before the migration begins.
         cap_pages: pages of one full rate window, infinity when unlimited.
         page_s, zero_s, stopped_page_s: seconds per page, the wire included.
         page_bytes, zero_bytes: what is counted per page.
@@ -69,6 +70,7 @@ class Table:
     first: Floats
     reach: Floats
     sweep: NDArray[np.bool_]
+    phase: Floats
     cap_pages: Floats
     page_s: Floats
     zero_s: Floats
@@ -130,6 +132,7 @@ def _row(inputs: Inputs, host: HostModel) -> dict[str, object]:
         "first": first,
         "reach": reach,
         "sweep": inputs.curve is None and inputs.pattern is Pattern.SEQUENTIAL,
+        "phase": float(int(inputs.rate_pages_per_s * inputs.settle_s)),
         "cap_pages": window_pages(inputs),
         "page_s": page_s,
         "zero_s": zero_s,
