@@ -16,8 +16,8 @@ import numpy as np
 from ..units import PAGE_SIZE
 from .hostmodel import REFERENCE, HostModel
 from .pacing import Pace
-from .ring import Sweeps
 from .result import DowntimeParts, Prediction
+from .ring import Sweeps
 from .scan import Scan
 from .small import predict_without_ram
 from .table import WINDOW_S, Table, table_of
@@ -290,7 +290,8 @@ class _Batch:
         sent = np.where(table.throttle[:, 0] > 0, np.minimum(sent, timer), sent)
         pace.send(sent)
         pace.wait(sent < total)
-        return total - sent
+        rest: Floats = total - sent
+        return rest
 
     def _bytes(self) -> Floats:
         table = self.table
@@ -351,8 +352,8 @@ def _prediction(i: int, inputs: Inputs, host: HostModel, result: FluidResult) ->
     return Prediction(
         model="fluid",
         status="completed" if done else "cancelled",
-        total_time_ms=float(result.total_s[i]) * 1000 if done else None,
-        downtime_ms=down if done else None,
+        total_time_ms=_whole_ms(float(result.total_s[i])) if done else None,
+        downtime_ms=_whole_ms(float(result.downtime_s[i])) if done else None,
         transferred_bytes=round(float(result.transferred_bytes[i])),
         dirty_sync_count=round(float(result.passes[i])),
         normal_pages=round(float(result.normal_pages[i])) + normal,
@@ -362,3 +363,8 @@ def _prediction(i: int, inputs: Inputs, host: HostModel, result: FluidResult) ->
         assumed=inputs.assumed,
         host=host.name,
     )
+
+
+def _whole_ms(seconds: float) -> float:
+    """Return whole milliseconds, as QEMU's clock counts them."""
+    return float(int(seconds * 1000 + 1e-3))

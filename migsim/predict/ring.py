@@ -1,8 +1,8 @@
 """Dirty pages of guests that write their working set in order, as stretches on a ring.
 
-The guest goes round its set like the hand of a clock, and so does the sender's scan; how much of what
-one left the other meets depends on where both stand.  So the dirty pages of such a guest are kept as
-a few stretches, in the order in which the scan comes to them.
+The guest goes round its set like the hand of a clock, and so does the sender's scan; how much of
+what one left the other meets depends on where both stand.  So the dirty pages of such a guest are
+kept as a few stretches, in the order in which the scan comes to them.
 """
 
 from __future__ import annotations
@@ -80,13 +80,12 @@ class Ring:
         low = np.minimum(low, np.where(meets, lows, np.inf).min(axis=0))
         high = np.maximum(high, np.where(meets, highs, -np.inf).max(axis=0))
         gone = meets | empty
-        lows, highs = np.where(gone, np.inf, lows), np.where(gone, np.inf, highs)
-        for i in range(STRETCHES):  # put it into its place; what is gone goes to the end
-            later = lows[i] > low
-            lows[i], low = np.where(later, low, lows[i]), np.where(later, lows[i], low)
-            highs[i], high = np.where(later, high, highs[i]), np.where(later, highs[i], high)
-        spill = np.isfinite(high)
-        highs[-1] = np.where(spill, high, highs[-1])
+        lows = np.concatenate((np.where(gone, np.inf, lows), low[None]))
+        highs = np.concatenate((np.where(gone, np.inf, highs), high[None]))
+        lows.sort(axis=0)  # disjoint, so ends sort as beginnings do
+        highs.sort(axis=0)
+        highs[-2] = np.where(np.isfinite(highs[-1]), highs[-1], highs[-2])
+        lows, highs = lows[:-1], highs[:-1]
         there = np.isfinite(lows)
         self.low[:, rows] = np.where(there, lows, 0.0)
         self.high[:, rows] = np.where(there, highs, 0.0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ..units import PAGE_SIZE
-from .table import SLICE_S, WINDOW_S
+from .table import FLUSH_PAGES, SLICE_S, WINDOW_S, ZERO_FLUSH_PAGES
 
 if TYPE_CHECKING:
     from .pacing import Pace
@@ -90,6 +90,7 @@ class _Walk:
         *("now", "begin", "used", "speed", "windows", "at", "part", "index", "over"),
         *("ends", "zeros", "pages", "cap", "page_s", "zero_s", "share"),
         *("page_bytes", "limit_s", "turn_s", "slice", "paced", "zone"),
+        *("budget", "flush", "zero_flush", "extra"),
     )
 
     def __init__(
@@ -105,6 +106,11 @@ class _Walk:
         self.zeros = segments >= 0
         self.pages = ends[:, -1]
         self.cap = np.where(pace.paced, pace.cap, np.inf)
+        self.budget = np.where(pace.paced, table.budget_pages, np.inf)
+        self.flush = table.flush_pages
+        self.zero_flush = np.where(self.flush == FLUSH_PAGES, ZERO_FLUSH_PAGES, self.flush)
+        whole = (np.floor(self.budget / self.flush) + 1) * self.flush
+        self.extra = np.where(pace.paced, table.cap_pages, 0.0) - np.where(pace.paced, whole, 0.0)
         self.paced = pace.paced
         self.page_s, self.zero_s = table.page_s, table.zero_s
         self.share = pace.zero_share
@@ -161,9 +167,11 @@ class _Walk:
         far = np.maximum(np.minimum(stretch, self.pages - self.at - self.zone), 0.0)
         each_s = np.where(zero, self.zero_s, self.page_s)
         each = np.where(zero, self.share, 1.0)
-        room = np.maximum(self.cap - self.used, 0.0)
+        room = np.maximum(self.budget - self.used, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            can = np.where(each > 0, np.ceil(room / each), np.inf)
+            flushed = (np.floor(room / self.flush) + 1) * self.flush + self.extra
+            zeros = np.floor(room / each / self.zero_flush + 1) * self.zero_flush
+            can = np.where(zero, np.where(each > 0, zeros, np.inf), flushed)
         pages = np.minimum(np.minimum(stretch, self.part), np.maximum(can, 1.0))
         fresh = (self.used == 0) & (self.part == self.slice) & (self.windows > 0)
         by_time = np.ceil(WINDOW_S / (self.slice * each_s)) * self.slice
@@ -187,7 +195,7 @@ class _Walk:
         self.speed = np.where(leap & live, speed, self.speed)
         self.begin = np.where(leap & live, self.now, self.begin)
         self.windows = self.windows + np.where(leap & live, turns, 0.0)
-        full = live & ~leap & self.paced & (self.used >= self.cap - _TINY)
+        full = live & ~leap & self.paced & (pages >= can)
         if full.any():
             self.now = np.where(full, np.maximum(self.now, self.begin + self.turn_s), self.now)
             self.part = np.where(full, 0.0, self.part)

@@ -27,6 +27,8 @@ RECORD_BYTES: Final = 4104
 ZERO_RECORD_BYTES: Final = 9
 FLUSH_PAGES: Final = 32
 """Pages that QEMU's output file gathers before it writes."""
+ZERO_FLUSH_PAGES: Final = 3640
+"""Zero pages whose records fill its buffer of 32768 bytes."""
 PACKET_PAGES: Final = 128
 PACKET_BYTES: Final = 128 * 4096 + 1344
 CHUNK_PAGES: Final = 1 << 18
@@ -54,6 +56,7 @@ class Table:
         sweep: whether the writes go round in order.
         phase: writes of a sweep before the migration begins.
         cap_pages: pages of one full rate window, infinity when unlimited.
+        budget_pages, flush_pages: the budget itself, and the pages that are counted at once.
         page_s, zero_s, stopped_page_s: seconds per page, the wire included.
         page_bytes, zero_bytes: what is counted per page.
         limit_s: downtime-limit in seconds.
@@ -72,6 +75,8 @@ class Table:
     sweep: NDArray[np.bool_]
     phase: Floats
     cap_pages: Floats
+    budget_pages: Floats
+    flush_pages: Floats
     page_s: Floats
     zero_s: Floats
     stopped_page_s: Floats
@@ -118,9 +123,12 @@ def table_of(many: Sequence[Inputs], host: HostModel) -> Table:
 def _row(inputs: Inputs, host: HostModel) -> dict[str, object]:
     normal, zero = inputs.own_pages
     page_s, zero_s = host.page_s(inputs), host.zero_s(inputs)
-    stopped_s = max(page_s, host.stopped_page_s)
+    stopped_s = page_s if inputs.stops_first else max(page_s, host.stopped_page_s)
     wire = host.wire_bytes_per_s(inputs)
+    setup_s = host.setup_s
     if wire:
+        if RECORD_BYTES / wire > page_s:  # what the buffer takes is not waited for
+            setup_s -= host.wire_buffer_bytes / wire
         page_s, stopped_s = max(page_s, RECORD_BYTES / wire), max(stopped_s, RECORD_BYTES / wire)
     parts, rates, first, reach = _parts(inputs)
     bitmap = inputs.pages / 8 if inputs.mapped_ram else 0.0
@@ -134,6 +142,8 @@ def _row(inputs: Inputs, host: HostModel) -> dict[str, object]:
         "sweep": inputs.curve is None and inputs.pattern is Pattern.SEQUENTIAL,
         "phase": float(int(inputs.rate_pages_per_s * inputs.settle_s)),
         "cap_pages": window_pages(inputs),
+        "budget_pages": (inputs.max_bandwidth // 10 or np.inf) / page_bytes,
+        "flush_pages": _flush_pages(inputs),
         "page_s": page_s,
         "zero_s": zero_s,
         "stopped_page_s": stopped_s,
@@ -141,7 +151,7 @@ def _row(inputs: Inputs, host: HostModel) -> dict[str, object]:
         "zero_bytes": zero_bytes,
         "limit_s": inputs.downtime_limit_ms / 1000,
         "late_s": host.wake_late_s,
-        "setup_s": host.setup_s,
+        "setup_s": setup_s,
         "stop_s": host.stop_s,
         "device_s": host.device_s,
         "catch_up_ms": inputs.catch_up_ms,
@@ -165,6 +175,13 @@ def window_pages(inputs: Inputs) -> float:
     if inputs.mapped_ram:
         return float(budget // PAGE_SIZE + 1)
     return (budget // (FLUSH_PAGES * RECORD_BYTES) + 1) * float(FLUSH_PAGES)
+
+
+def _flush_pages(inputs: Inputs) -> float:
+    """Return how many pages with content are counted as sent at once."""
+    if inputs.multifd_channels:
+        return float(PACKET_PAGES)
+    return 1.0 if inputs.mapped_ram else float(FLUSH_PAGES)
 
 
 def _page_bytes(inputs: Inputs) -> tuple[float, float]:

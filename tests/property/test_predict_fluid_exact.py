@@ -38,23 +38,56 @@ def draw(rng: np.random.Generator) -> Inputs:
     )
 
 
+def off(fluid, exact):
+    """Return how far off the fluid model's total time is; infinity for another verdict."""
+    if fluid.status != exact.status:
+        return np.inf
+    return abs(fluid.total_time_ms / exact.total_time_ms - 1) if exact.converges else 0.0
+
+
+def on_an_edge(inputs, fluid):
+    """Return whether the simulation gives the fluid model's answer for nearly the same guest.
+
+    Where what is dirty comes within a page of the threshold, or what is sent within a flush of a
+    window's budget, one window more or less is chance: another seed, a guest that writes half a per
+    cent more or less or has a few more pages with content, half a per cent of bandwidth decide it.
+    """
+    (own, (first, count)) = inputs.nonzero_ranges
+    near = [
+        inputs.with_settings(nonzero_ranges=(own, (first, count - less)))
+        for less in (0, 8, 16, 24, 32, 48)
+    ]
+    for f in (0.995, 1.005):
+        near.append(inputs.with_settings(rate_pages_per_s=inputs.rate_pages_per_s * f))
+        near.append(inputs.with_settings(max_bandwidth=int(inputs.max_bandwidth * f)))
+    near = [predict_exact(one, seed=seed) for one in near for seed in (1, 2, 3, 4)]
+    return any(off(fluid, one) <= 0.03 for one in near)
+
+
 @pytest.mark.slow
-def test_fluid_agrees_with_the_simulation():
-    rng = np.random.default_rng(11)
-    many = [draw(rng) for _ in range(120)]
-    exact = [predict_exact(inputs) for inputs in many]
+@pytest.mark.parametrize("seed", [11, 12])
+def test_fluid_agrees_with_the_simulation(seed):
+    rng = np.random.default_rng(seed)
+    many = [draw(rng) for _ in range(500)]
     fluid = predict_fluid_many(many)
-    agree = [a.status == b.status for a, b in zip(exact, fluid, strict=True)]
-    assert np.mean(agree) >= 0.97
-    errors = np.array(
-        [
-            abs(b.total_time_ms / a.total_time_ms - 1)
-            for a, b in zip(exact, fluid, strict=True)
-            if a.converges and b.converges
-        ]
-    )
+    exact = [predict_exact(inputs) for inputs in many]
+    errors = np.array([off(a, b) for a, b in zip(fluid, exact, strict=True)])
     assert np.median(errors) < 0.002
-    assert np.mean(errors <= 0.03) >= 0.9
+    apart = np.flatnonzero(errors > 0.03)
+    assert apart.size <= 5
+    assert all(on_an_edge(many[i], fluid[i]) for i in apart)
+
+
+def test_fluid_agrees_with_the_simulation_for_idle_guests_and_sweeps():
+    rng = np.random.default_rng(3)
+    drawn = [draw(rng) for _ in range(60)]
+    many = [
+        inputs.with_settings(pattern=Pattern.SEQUENTIAL) if i % 2 else inputs
+        for i, inputs in enumerate(drawn)
+        if i % 2 or not inputs.rate_pages_per_s
+    ]
+    errors = [off(a, predict_exact(b)) for a, b in zip(predict_fluid_many(many), many, strict=True)]
+    assert max(errors) <= 0.03
 
 
 GUESTS = st.builds(
