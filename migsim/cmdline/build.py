@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -73,11 +73,14 @@ def build(
     *,
     look: Look = probe_file,
     device_factory: DeviceFactory | None = None,
+    handed: Mapping[str, int] | None = None,
 ) -> Built:
     """Return the machine that ``line`` describes; disk images are looked at, memory is mapped.
 
-    ``base`` has what no option says: workload, profile, seed, timing.  RAM blocks besides the
-    main one are made here, so the caller has to close them if it does not make a machine.
+    ``handed`` has descriptors of memory that another process handed over, by block name, or is None
+    if no process was to; they are duplicated.  ``base`` has what no option says: workload, profile,
+    seed, timing.  RAM blocks besides the main one are made here, so the caller has to close them
+    if it does not make a machine.
 
     Raises:
         ConfigError: an image or a memory backend is not there or does not fit, or migsim does not
@@ -91,7 +94,7 @@ def build(
     found = features(line, look)
     paths = place(line)
     devices = make_devices(line, paths, device_factory or plain_device)
-    plans = plan_blocks(line)
+    plans = [_with_memory(plan, handed or {}) for plan in plan_blocks(line)]
     main = next((p for p in plans if p.main), None)
     _touch_memory(line, plans)
     blocks = _make_blocks([p for p in plans if p is not main])
@@ -103,6 +106,7 @@ def build(
         extra_blocks=blocks,
         devices=devices,
         incoming=incoming_of(line),
+        handed_over=handed is not None,
         start_stopped=line.start_stopped,
         only_migratable=line.only_migratable,
         name=line.name,
@@ -113,6 +117,12 @@ def build(
     )
     own = {name for d in line.devices for name in device_features(d)}
     return Built(line, config, found, tuple(f for f in found if f.feature not in own))
+
+
+def _with_memory(plan: BlockPlan, handed: Mapping[str, int]) -> BlockPlan:
+    """Return the plan with the memory that was handed over for it, if any was."""
+    fd = handed.get(plan.name)
+    return plan if fd is None else replace(plan, backing=replace(plan.backing, fd=fd))
 
 
 def incoming_of(line: CommandLine) -> str | ChannelAddress | None:

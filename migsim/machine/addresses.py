@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..channel.base import InputChannel, OutputChannel, RandomAccessChannel, SkippingChannel
 from ..channel.file import FileInput, FileOutput
 from ..channel.uri import ChannelAddress, Scheme, parse_uri
-from ..errors import ConfigError, ParameterError
+from ..errors import ChannelError, ConfigError, ParameterError
 from ..qapi.migrate_rules import Transport
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ class Connector(Protocol):
         """Open ``address`` for a stream that comes in; raises as `open_output`."""
         ...
 
+    def hand_over(
+        self, address: ChannelAddress, memory: Mapping[str, int], then: Callable[[], None]
+    ) -> None:
+        """Send descriptors by block name to the process that waits at ``address``.
+
+        ``then`` is called when that process has hung up, unless `abandon` comes first.
+
+        Raises:
+            ChannelError: no process waits there, or it cannot be given descriptors.
+        """
+        ...
+
     def abandon(self) -> None:
         """Stop waiting for channels: nobody needs them any more."""
         ...
@@ -74,20 +87,35 @@ class FileConnector:
         fd = self.descriptors.open_path(address.target, os.O_RDONLY)
         return FileInput(address.target, address.offset_bytes, fd=fd)
 
+    def hand_over(
+        self, address: ChannelAddress, memory: Mapping[str, int], then: Callable[[], None]
+    ) -> None:
+        """Raise ChannelError: there is no other process."""
+        raise ChannelError(address.uri, "connect", "there is no other process to hand memory to")
+
     def abandon(self) -> None:
         """Do nothing: nothing is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a migration goes to: an address to be opened, or a channel that is open already."""
+    """Where a migration goes to: an address to be opened, or a channel that is open already.
+
+    ``cpr`` is where descriptors go to, for the mode that hands them over.
+    """
 
     transport: Transport
     address: ChannelAddress | None = None
     channel: OutputChannel | None = None
+    cpr: ChannelAddress | None = None
 
     @classmethod
-    def of(cls, target: str | ChannelAddress | OutputChannel, connector: Connector) -> Target:
+    def of(
+        cls,
+        target: str | ChannelAddress | OutputChannel,
+        connector: Connector,
+        cpr: ChannelAddress | None = None,
+    ) -> Target:
         """Return the target that a URI, an address or a channel object means.
 
         Raises:
@@ -95,8 +123,8 @@ class Target:
         """
         if isinstance(target, str | ChannelAddress):
             address = _address(target, connector)
-            return cls(Transport(address.scheme), address=address)
-        return cls(Transport.FILE, channel=target)
+            return cls(Transport(address.scheme), address=address, cpr=cpr)
+        return cls(Transport.FILE, channel=target, cpr=cpr)
 
     def open(self, connector: Connector) -> OutputChannel | None:
         """Return the open channel, or None when it is being connected.

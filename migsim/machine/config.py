@@ -53,6 +53,8 @@ class MachineConfig:
         devices: synthetic devices in the order of their creation.
         workload: what the guest writes while it runs; None for an idle guest.
         incoming: None, ``defer``, or the URI or address to load from.
+        handed_over: memory came from another process in mode cpr-transfer, so that the stream has
+            no pages.
         start_stopped: ``-S``: stay in prelaunch, or paused after an incoming migration.
         only_migratable: refuse devices and blockers that keep normal mode from working.
         name: the guest's name; no other meaning.
@@ -72,6 +74,7 @@ class MachineConfig:
     devices: tuple[Device, ...] = ()
     workload: Workload | None = None
     incoming: str | ChannelAddress | None = None
+    handed_over: bool = False
     start_stopped: bool = False
     only_migratable: bool = False
     name: str = ""

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import DeviceError
+from ..migration.modes import POLICIES
+from ..qapi.enums import Capability, MigMode
 from .parts import MachineParts
 from .process import ProcessExit
 
 if TYPE_CHECKING:
     from ..guest.devices import Device
     from ..migration.environment import SavedSection
+    from ..ram.block import RAMBlock
     from ..stream.items import DeviceSection
 
 
@@ -38,6 +41,16 @@ class EngineView(MachineParts):
         A machine ``none`` has no devices of its own, so a section that it does not know is wrong.
         """
         return self.machine_name != "none"
+
+    def expects_pages(self, block: RAMBlock) -> bool:
+        """Whether a stream that comes in may have pages of ``block``; for the loader.
+
+        A process that was handed memory is in cpr-transfer, whatever its parameter says.
+        """
+        ignore = Capability.X_IGNORE_SHARED in self.capabilities
+        mode = MigMode.CPR_TRANSFER if self.config.handed_over else self.parameters.mode
+        policy = POLICIES.get(mode)
+        return policy is None or policy.copies(block, ignore_shared=ignore)
 
     def adopt_devices(self, sections: Sequence[DeviceSection]) -> None:
         """Carry the devices of a stream from now on; for the loader."""

@@ -9,10 +9,11 @@ from ..errors import ChannelError, StateError
 from ..migration.modes import POLICIES, policy_for
 from ..migration.report import query_migrate
 from ..qapi.capability_rules import CapabilityContext
-from ..qapi.enums import Capability, MigrationStatus, RunState
+from ..qapi.enums import Capability, MigMode, MigrationStatus, RunState
 from ..qapi.migrate_rules import End, MigrateRequest, Transport, check_compatible, check_transport
 from ..ram.backends import BackendKind
 from .addresses import Origin, Target
+from .handed import handed_over
 from .parts import MachineParts
 from .process import command
 from .unmodelled import check_modelled
@@ -46,10 +47,16 @@ class MigrationCommands(MachineParts):
         self.capabilities = self.capabilities.updated(changes, self._capability_context())
 
     @command
-    def migrate(self, target: str | ChannelAddress | OutputChannel) -> None:
+    def migrate(
+        self,
+        target: str | ChannelAddress | OutputChannel,
+        *,
+        cpr: ChannelAddress | None = None,
+    ) -> None:
         """Begin to save or send the guest to a URI, an address or an open channel.
 
-        The transfer goes on while time passes.
+        The transfer goes on while time passes.  ``cpr`` is where descriptors are handed over in
+        mode cpr-transfer; other modes do not look at it.
 
         Raises:
             ParameterError: the URI is malformed.
@@ -58,8 +65,8 @@ class MigrationCommands(MachineParts):
             BlockedError: something blocks migration in this mode.
             ChannelError: the target cannot be opened; the status is ``failed``.
         """
-        to = Target.of(target, self.connector)
-        request = self._request(End.SOURCE, to.transport)
+        to = Target.of(target, self.connector, cpr)
+        request = self._request(End.SOURCE, to.transport, cpr_channel=cpr is not None)
         check_transport(request)
         self._check_may_migrate()
         self.blockers.check(self.parameters.mode)
@@ -69,12 +76,32 @@ class MigrationCommands(MachineParts):
         to.check_fits(self.ram, mapped_ram=Capability.MAPPED_RAM in self.capabilities)
         self.source.prepare(self.clock.now)
         try:
+            if self.parameters.mode is MigMode.CPR_TRANSFER:
+                self._hand_over(to)
+                return
             channel = to.open(self.connector)
         except ChannelError as error:
             self.source.fail_early(error)
             raise
         if channel is not None:
             self.source.connect(channel, self.clock.now)
+
+    def _hand_over(self, to: Target) -> None:
+        """Give the memory away; the stream is begun when the other process listens for it."""
+        assert to.cpr is not None
+
+        def listened_for() -> None:
+            if not self.source.waits_for_channel:
+                return
+            try:
+                channel = to.open(self.connector)
+            except ChannelError as error:
+                self.outgoing_failed(error)
+            else:
+                if channel is not None:
+                    self.outgoing_ready(channel)
+
+        self.connector.hand_over(to.cpr, handed_over(self.ram), listened_for)
 
     @command
     def migrate_incoming(
@@ -170,12 +197,13 @@ class MigrationCommands(MachineParts):
         """Whether a migration with the mode and capabilities of this moment copies ``block``."""
         mode = self.parameters.mode
         if mode not in POLICIES:
-            return False  # the new process gets the memory itself
+            return False  # the image that follows keeps the memory
         ignore = Capability.X_IGNORE_SHARED in self.capabilities
         return POLICIES[mode].copies(block, ignore_shared=ignore)
 
     def _start_incoming(self, origin: Origin, *, exit_on_error: bool) -> None:
-        check_transport(self._request(End.TARGET, origin.transport))
+        cpr_channel = self.config.handed_over
+        check_transport(self._request(End.TARGET, origin.transport, cpr_channel=cpr_channel))
         check_modelled(End.TARGET, self.capabilities)
         self.incoming.prepare()
         try:
@@ -189,8 +217,11 @@ class MigrationCommands(MachineParts):
         if channel is not None:
             self.incoming.connect(channel, exit_on_error=exit_on_error)
 
-    def _request(self, end: End, transport: Transport) -> MigrateRequest:
+    def _request(
+        self, end: End, transport: Transport, *, cpr_channel: bool = False
+    ) -> MigrateRequest:
         return MigrateRequest(
+            cpr_channel=cpr_channel,
             end=end,
             transport=transport,
             parameters=self.parameters,

@@ -53,6 +53,10 @@ class LoaderView(MachineView, Protocol):
         """Whether sections of unknown devices are carried as they are, not refused."""
         ...
 
+    def expects_pages(self, block: RAMBlock) -> bool:
+        """Whether the stream may have pages of ``block``."""
+        ...
+
     def adopt_devices(self, sections: Sequence[DeviceSection]) -> None:
         """Carry these sections from now on, instead of any carried before."""
         ...
@@ -239,9 +243,9 @@ class _Loader:
         block = self._vm.ram.get(item.block)
         if block is None or not block.migratable:
             raise IncompatibleError(item.offset, "ram", "a RAM block of this machine", item.block)
-        if self._ignored(block):
+        if not self._vm.expects_pages(block):
             raise IncompatibleError(
-                item.offset, "ram", f"no pages of {item.block}, which is shared", "a page"
+                item.offset, "ram", f"no pages of {item.block}, which is here already", "a page"
             )
         pages = found.pages.get(block.name, block.pages)
         if item.pfns.size and int(item.pfns.max()) >= pages:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ..channel.addresses import parse_channels
+from ..channel.addresses import Channels, parse_channels
 from ..errors import StateError
 from ..machine.machine import Machine
 from ..qapi.enums import Capability, MigrationStatus
@@ -29,7 +29,8 @@ def _migrate(vm: Machine, arguments: Arguments) -> object:
     uri, channels = arguments.get("uri"), arguments.get("channels")
     if arguments.get("resume"):
         raise QmpError("migrate: there is no paused postcopy migration to resume")
-    vm.migrate(_address("migrate", uri, channels))
+    found = parse_channels(channels) if isinstance(channels, list) else Channels()
+    vm.migrate(_address("migrate", uri, channels), cpr=found.cpr)
     return {}
 
 

@@ -48,10 +48,12 @@ class RamBackend(MappedBackend):
 
     kind = BackendKind.RAM
 
-    def __init__(self, id: str, size_bytes: int, *, share: bool = False) -> None:
+    def __init__(
+        self, id: str, size_bytes: int, *, share: bool = False, fd: int | None = None
+    ) -> None:
         super().__init__(id, size_bytes, share=share)
         if share:
-            self.map_descriptor(_memfd(self))
+            self.map_descriptor(_memfd(self) if fd is None else os.dup(fd))
         else:
             self.map_anonymous()
 
@@ -213,6 +215,8 @@ class BackendSpec:
         mem_path: file or directory; for ``memory-backend-file`` only, which needs it.
         share: None is the default of the type.
         readonly: for ``memory-backend-file`` only.
+        fd: memory that another process handed over, duplicated by `create`; it is mapped instead
+            of new memory where the type has memory of its own, and is not kept open.
     """
 
     qom_type: BackendKind
@@ -221,6 +225,7 @@ class BackendSpec:
     mem_path: str | None = None
     share: bool | None = None
     readonly: bool = False
+    fd: int | None = None
 
     def create(self) -> MemoryBackend:
         """Return a new backend of this description.
@@ -239,9 +244,10 @@ class BackendSpec:
                 self.id, self.size, self.mem_path, share=bool(self.share), readonly=self.readonly
             )
         if self.qom_type is BackendKind.MEMFD:
-            return MemfdBackend(self.id, self.size, share=self.share is not False)
-        kind = RamBackend if self.qom_type is BackendKind.RAM else PhantomBackend
-        return kind(self.id, self.size, share=bool(self.share))
+            return MemfdBackend(self.id, self.size, share=self.share is not False, fd=self.fd)
+        if self.qom_type is BackendKind.RAM:
+            return RamBackend(self.id, self.size, share=bool(self.share), fd=self.fd)
+        return PhantomBackend(self.id, self.size, share=bool(self.share))
 
 
 def _memfd(backend: MemoryBackend) -> int:

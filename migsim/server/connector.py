@@ -8,12 +8,14 @@ import socket
 import stat
 import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..channel.file import FileInput, FileOutput
 from ..channel.uri import ChannelAddress, Scheme, split_host
 from ..errors import ChannelError, ParameterError
+from ..stream.cpr_state import CprEntry
+from .handover import send_state
 from .sockets import connect_tcp, connect_unix, described, listen_tcp, listen_unix
 from .transports import LiveInput, LiveOutput, spawn
 
@@ -29,19 +31,28 @@ class LiveConnector:
     """The transports of one machine: file, fd, exec, unix and tcp.
 
     ``wake`` is called when a channel has come, or failed to, after the command returned.
-    ``allow_exec`` lets commands run; otherwise they are refused.
+    ``allow_exec`` lets commands run; otherwise they are refused.  ``listening`` is called when the
+    machine has begun to wait for a stream.
     """
 
     def __init__(
-        self, loop: Loop, machine: Machine, *, wake: Callable[[], None], allow_exec: bool
+        self,
+        loop: Loop,
+        machine: Machine,
+        *,
+        wake: Callable[[], None],
+        allow_exec: bool,
+        listening: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
         self._machine = machine
         self._wake = wake
         self._allow_exec = allow_exec
+        self._now_listening = listening
         self._listener: socket.socket | None = None
         self._awaited: tuple[int, InputChannel] | None = None
         self._silent: InputChannel | None = None
+        self._handing: socket.socket | None = None
 
     def check(self, address: ChannelAddress) -> None:
         """Refuse what cannot be opened here."""
@@ -73,6 +84,11 @@ class LiveConnector:
 
     def open_input(self, address: ChannelAddress) -> InputChannel | None:
         """Open a file; wait for the first byte of a descriptor or command, or for a socket."""
+        channel = self._open_input(address)
+        self._now_listening()
+        return channel
+
+    def _open_input(self, address: ChannelAddress) -> InputChannel | None:
         match address.scheme:
             case Scheme.FILE:
                 fd = self._machine.descriptors.open_path(address.target, os.O_RDONLY)
@@ -90,8 +106,31 @@ class LiveConnector:
                 raise ChannelError(address.uri, "listen", "there is no such transport here")
         return None
 
+    def hand_over(
+        self, address: ChannelAddress, memory: Mapping[str, int], then: Callable[[], None]
+    ) -> None:
+        """Send descriptors over a unix socket; ``then`` follows when the other side hangs up."""
+        if address.scheme is not Scheme.UNIX:
+            raise ChannelError(address.uri, "connect", "descriptors need a unix socket")
+        entries = [(CprEntry(name), fd) for name, fd in memory.items()]
+        sock = self._handing = send_state(address.target, entries)
+
+        def hung_up() -> None:
+            self._stop_handing()
+            then()
+            self._wake()
+
+        self._loop.add_reader(sock.fileno(), hung_up)
+
+    def _stop_handing(self) -> None:
+        sock, self._handing = self._handing, None
+        if sock is not None:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+
     def abandon(self) -> None:
         """Stop listening and waiting."""
+        self._stop_handing()
         listener, self._listener = self._listener, None
         if listener is not None:
             self._loop.remove_reader(listener.fileno())

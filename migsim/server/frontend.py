@@ -31,6 +31,7 @@ from .plug import Plugger, Reader
 if TYPE_CHECKING:
     from ..cmdline.parts import MonitorOption
     from ..machine.machine import Machine
+    from .handover import HandedOver
     from .launch import Greeter
     from .reactor import Loop
 
@@ -45,6 +46,10 @@ class FrontEnd:
 
     ``argv`` is the command line, and ``read`` what parses one; ``ended`` is called with
     exit status and reason when the machine has ended.
+    ``handed`` is what another process handed over for it; it is the caller's to close.
+
+    Raises:
+        ConfigError: the machine cannot be built, or waits for what was not handed over.
     """
 
     def __init__(
@@ -53,14 +58,19 @@ class FrontEnd:
         argv: Sequence[str],
         read: Reader,
         ended: Callable[[int, str], None],
+        *,
         greeter: Greeter | None = None,
+        handed: HandedOver | None = None,
     ) -> None:
         line = read(argv)
+        if handed is None and line.incoming is not None and line.incoming.cpr is not None:
+            raise ConfigError("-incoming cpr", "memory is handed over to a process of its own")
         self._loop = loop
         self._line = line
         self._ended = ended
         self._servers: list[SocketServer] = []
         self._over = False
+        self._handed = handed
         opened: dict[str, Opened] = {}
         try:
             for chardev in line.chardevs:
@@ -68,8 +78,11 @@ class FrontEnd:
                     opened[chardev.id] = one
             self._serial = SerialPort(line)
             workload = guest_of(line, line.memory.size_bytes or DEFAULT_RAM_BYTES)
-            built = build(line, MachineConfig(profile=Profile.ANSWERING, workload=workload))
+            base = MachineConfig(profile=Profile.ANSWERING, workload=workload)
+            built = build(line, base, handed=None if handed is None else handed.memory)
             self.machine: VM = VM(built.config, clock=WallClock(), connect=self._connect)
+            if handed is not None:
+                handed.built()
             self._plugger = Plugger(self.machine, built, argv, read)
             inventory = Inventory(self._plugger.line)
             more = (*self._plugger.commands, *inventory.commands())
@@ -89,7 +102,18 @@ class FrontEnd:
     def _connect(self, machine: Machine) -> LiveConnector:
         asked = ("allow-exec", None) in self._line.own
         allow_exec = asked or os.environ.get(ALLOW_EXEC) == "1"
-        return LiveConnector(self._loop, machine, wake=self.wake, allow_exec=allow_exec)
+        return LiveConnector(
+            self._loop,
+            machine,
+            wake=self.wake,
+            allow_exec=allow_exec,
+            listening=self._listening,
+        )
+
+    def _listening(self) -> None:
+        """A source that handed memory over may go on: its stream is waited for."""
+        if self._handed is not None:
+            self._handed.hang_up()
 
     def wake(self) -> None:
         """Let the engines look for work."""

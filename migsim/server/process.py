@@ -19,6 +19,7 @@ from .reactor import Reactor
 
 if TYPE_CHECKING:
     from ..cmdline.model import CommandLine
+    from .handover import HandedOver
     from .launch import Greeter
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -36,12 +37,38 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     """
     from ..cmdline.parse import parse
 
+    return parse(argv, release_of(argv), own=OWN_OPTIONS)
+
+
+def release_of(argv: Sequence[str]) -> Release:
+    """Return the release that ``argv`` or the environment asks for; raises as the parser."""
     release = os.environ.get("MIGSIM_RELEASE", "")
     for word, argument in pairwise(argv):
         if word.lstrip("-") == "release":
             release = argument
-    known = Release.parse(release) if release else Release.DEFAULT
-    return parse(argv, known, own=OWN_OPTIONS)
+    return Release.parse(release) if release else Release.DEFAULT
+
+
+def await_memory(argv: Sequence[str]) -> HandedOver | None:
+    """Wait for a source that hands memory over, if ``argv`` says so; return what it gave.
+
+    Only what is wrong with single options ends the process before; everything else does when the
+    source has come (seen on QEMU 10.0.2).
+
+    Raises:
+        ConfigError: an option that is malformed by itself.
+        ChannelError: the address cannot be listened at, or the source went away.
+        StreamError: what came is no such state.
+    """
+    if not any("cpr" in word for word in argv):
+        return None
+    from ..cmdline.parse import early_incoming
+    from .handover import receive_state
+
+    incoming = early_incoming(argv, release_of(argv), own=OWN_OPTIONS)
+    if incoming is None or incoming.cpr is None:
+        return None
+    return receive_state(incoming.cpr.parsed().target)
 
 
 def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> int:
@@ -55,8 +82,10 @@ def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> i
         status[0] = code
         reactor.stop()
 
+    handed: HandedOver | None = None
     try:
         words = sys.argv[1:] if argv is None else argv
+        handed = await_memory(words)
         line = read_command_line(words)
         for warning in line.warnings:
             print(f"{_program()}: warning: {warning}", file=sys.stderr)
@@ -67,8 +96,10 @@ def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> i
             return 0
         from .frontend import FrontEnd
 
-        front = FrontEnd(reactor, words, read_command_line, ended, greeter)
+        front = FrontEnd(reactor, words, read_command_line, ended, greeter=greeter, handed=handed)
     except MigsimError as error:
+        if handed is not None:
+            handed.close()
         print(f"{_program()}: {error}", file=sys.stderr)
         return 1
 

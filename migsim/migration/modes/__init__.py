@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from ...errors import ParameterError
 from .base import ModePolicy
 from .cpr_reboot import CprReboot
+from .cpr_transfer import CprTransfer
 from .normal import Normal
 
 if TYPE_CHECKING:
     from ...qapi.enums import MigMode
 
-POLICIES: dict[MigMode, ModePolicy] = {policy.mode: policy for policy in (Normal(), CprReboot())}
+POLICIES: dict[MigMode, ModePolicy] = {
+    policy.mode: policy for policy in (Normal(), CprReboot(), CprTransfer())
+}
 """The modes that migsim can run."""
 
 
@@ -29,4 +32,4 @@ def policy_for(mode: MigMode) -> ModePolicy:
         raise ParameterError("mode", mode.value, f"a mode that migsim can run: {known}") from None
 
 
-__all__ = ["POLICIES", "CprReboot", "ModePolicy", "Normal", "policy_for"]
+__all__ = ["POLICIES", "CprReboot", "CprTransfer", "ModePolicy", "Normal", "policy_for"]
