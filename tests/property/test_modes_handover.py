@@ -1,0 +1,94 @@
+"""cpr-transfer with generated guests: the same memory, and a guest that goes on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from vms import PAGE
+
+from migsim.channel.memory import MemoryInput, MemoryOutput
+from migsim.channel.uri import parse_uri
+from migsim.guest.workloads import HotCold, PageCounter, SequentialSweep, Uniform
+from migsim.machine.config import MachineConfig
+from migsim.machine.handed import handed_over
+from migsim.qapi.release import Release
+from migsim.ram.backends import BackendKind, BackendSpec
+from migsim.vm import VM
+
+PAGES = 64
+NOWHERE = parse_uri("unix:/nowhere")
+VM_RELEASE = {str(r): r for r in (Release.V10_0, Release.V11_1)}
+
+guests = st.tuples(
+    st.sampled_from(["sweep", "uniform", "hot", "counter"]), st.floats(1, 9e3), st.integers(0, 99)
+)
+
+
+def workload(kind: str, rate: float, seed: int):
+    """Return a new guest; equal arguments, equal writes."""
+    last = PAGES - 1
+    match kind:
+        case "sweep":
+            return SequentialSweep(1, last, rate_pages_per_s=rate)
+        case "uniform":
+            return Uniform(0, last, rate_pages_per_s=rate, seed=seed)
+        case "hot":
+            return HotCold(0, last, hot_pages=9, hot_share=0.9, rate_pages_per_s=rate, seed=seed)
+        case _:
+            return PageCounter(rate_pages_per_s=rate, first=1, pages=40)
+
+
+class Neighbour:
+    """Takes memory over, and listens at once."""
+
+    def __init__(self) -> None:
+        self.stream = MemoryOutput()
+        self.memory: dict[str, int] = {}
+
+    def check(self, _address: object) -> None: ...
+
+    def open_output(self, _address: object) -> MemoryOutput:
+        return self.stream
+
+    def open_input(self, _address: object) -> MemoryInput:
+        return MemoryInput(self.stream.getvalue())
+
+    def hand_over(self, _address: object, memory, then) -> None:
+        self.memory = {name: os.dup(fd) for name, fd in memory.items()}
+        then()
+
+    def abandon(self) -> None: ...
+
+
+@given(guests, st.sampled_from(["10.0", "11.1"]), st.floats(0, 0.3), st.floats(0, 0.3))
+def test_same_memory_same_guest(guest, release, before_s, after_s) -> None:
+    kind = BackendKind.MEMFD
+    spec = BackendSpec(kind, "ram0", PAGES * PAGE)
+    config = MachineConfig(memory=spec, workload=workload(*guest), release=VM_RELEASE[release])
+    neighbour = Neighbour()
+    with (
+        VM(config, connect=lambda _: neighbour) as source,
+        VM(replace(config, workload=workload(*guest))) as never_moved,
+    ):
+        source.advance(before_s)
+        source.set_parameters({"mode": "cpr-transfer"})
+        source.migrate(NOWHERE, cpr=NOWHERE)
+        source.run_until(lambda: not source.source.running)
+        assert source.source.error is None
+        assert len(neighbour.stream.getvalue()) < 4096, "no page is in the stream"
+        assert set(handed_over(source.ram)) == {"ram0"}
+        taken = BackendSpec(kind, "ram0", PAGES * PAGE, fd=neighbour.memory["ram0"])
+        there = replace(
+            config, workload=workload(*guest), memory=taken, incoming="defer", handed_over=True
+        )
+        with VM(there, connect=lambda _: neighbour) as target:
+            os.close(neighbour.memory["ram0"])
+            assert target.ram_sha256() == source.ram_sha256()
+            target.load("unix:/nowhere")
+            assert target.query_status() == {"running": True, "status": "running"}
+            target.advance(after_s)
+            never_moved.guest.run_ps(target.guest.time_ps, 100)
+            assert target.ram_sha256() == never_moved.ram_sha256()
