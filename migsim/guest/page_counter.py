@@ -118,6 +118,7 @@ class PageCounter(ConstantRate):
 
     def _count(self, block: RAMBlock, low: int, high: int, number: int, last: int) -> None:
         """Do the passes ``number`` to ``last`` over pages ``low`` to ``high - 1``."""
+        block.about_to_write_range(low, high)
         block.log.mark_range(low, high)
         backend = block.backend
         if isinstance(backend, PhantomBackend):
@@ -141,6 +142,7 @@ class PageCounter(ConstantRate):
 
     def _fall_asleep(self, block: RAMBlock) -> None:
         self._asleep = self._slept = True
+        block.about_to_write_range(self.first, self.first + 1)
         block.log.mark_range(self.first, self.first + 1)
         if block.backend.has_bytes:
             block.view()[self.first, _WORD] = _SLEPT

@@ -111,6 +111,7 @@ def write_stamps(block: RAMBlock, pfns: NDArray[np.int64], first: int) -> None:
     backend without bytes only learns that the pages are no longer zero.
     """
     backend = block.backend
+    block.about_to_write(pfns)
     if isinstance(backend, PhantomBackend):
         backend.nonzero.set_pfns(pfns)
     else:
@@ -123,6 +124,7 @@ def write_stamps(block: RAMBlock, pfns: NDArray[np.int64], first: int) -> None:
 def write_stamped_range(block: RAMBlock, low: int, count: int, first: int) -> None:
     """Write as ``write_stamps`` does, to the ``count`` pages from ``low`` on."""
     backend = block.backend
+    block.about_to_write_range(low, low + count)
     if isinstance(backend, PhantomBackend):
         backend.nonzero.set_range(low, low + count)
     else:

@@ -12,7 +12,6 @@ _SOURCE = (Capability.XBZRLE,)
 """What a target takes from a file whatever wrote it, and a source cannot write yet."""
 _BOTH = (
     Capability.POSTCOPY_RAM,
-    Capability.BACKGROUND_SNAPSHOT,
     Capability.X_COLO,
     Capability.DIRTY_LIMIT,
 )

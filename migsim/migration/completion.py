@@ -13,6 +13,9 @@ from .run import RAM_SECTION_ID, Stage
 from .work import Phase, Work
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .environment import SavedSection
     from .outgoing import Outgoing
 
 
@@ -56,7 +59,15 @@ def devices(engine: Outgoing, _now: float, _max_pages: int) -> Work:
     """Write the state of all devices, the end mark and the description."""
     run, to, vm = engine.current(), engine.transfer(), engine.vm
     before = to.out.position
-    for section in vm.save_sections(engine.stored_state, run.old_was_suspended):
+    write_devices(engine, vm.save_sections(engine.stored_state, run.old_was_suspended))
+    run.stage = Stage.FINISH
+    return Work(bytes_out=to.out.position - before, phase=Phase.DEVICE)
+
+
+def write_devices(engine: Outgoing, sections: Iterable[SavedSection]) -> None:
+    """Write device sections, the end mark and the description."""
+    to = engine.transfer()
+    for section in sections:
         to.writer.opaque_device(
             section.section_id,
             section.name,
@@ -65,10 +76,8 @@ def devices(engine: Outgoing, _now: float, _max_pages: int) -> Work:
             section.body,
             entry=section.description,
         )
-    to.writer.finish(description=not vm.suppress_vmdesc)
-    run.transferred = to.out.transferred
-    run.stage = Stage.FINISH
-    return Work(bytes_out=to.out.position - before, phase=Phase.DEVICE)
+    to.writer.finish(description=not engine.vm.suppress_vmdesc)
+    engine.current().transferred = to.out.transferred
 
 
 def finish(engine: Outgoing, now: float, _max_pages: int) -> Work:
@@ -77,10 +86,7 @@ def finish(engine: Outgoing, now: float, _max_pages: int) -> Work:
     _refuse_one_way_return_path(engine)
     engine.transfer().channel.close()
     run.downtime_ms = elapsed_ms(now if run.stopped_s is None else run.stopped_s, now)
-    run.total_ms = elapsed_ms(run.started_s, now)
-    sending_ms = run.total_ms - run.setup_ms
-    if sending_ms > 0:
-        run.final_mbps = 8.0 * run.transferred / sending_ms / 1000
+    engine.note_times(now)
     engine.status.move(engine.status.value, MigrationStatus.COMPLETED)
     _enter_postmigrate(engine)
     engine.notify(NotifyEvent.DONE)

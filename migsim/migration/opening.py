@@ -11,6 +11,7 @@ from ..stream.outfile import OutFile
 from ..stream.writer import StreamWriter
 from .ram_sender import RamSender
 from .run import Transfer
+from .snapshot_sender import SnapshotSender
 
 if TYPE_CHECKING:
     from ..channel.base import OutputChannel
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def open_transfer(engine: Outgoing, channel: OutputChannel) -> Transfer:
     """Return everything that writes to ``channel`` in the form that the capabilities ask for."""
     out = OutFile(channel)
-    sender = RamSender(
+    snapshot = Capability.BACKGROUND_SNAPSHOT in engine.vm.capabilities
+    sender = (SnapshotSender if snapshot else RamSender)(
         copied_blocks(engine),
         detect_zero=detects_zero_pages(engine),
         chunk_shift=engine.vm.switches.clear_bitmap_shift,

@@ -8,6 +8,7 @@ from ..errors import MigsimError, StateError
 from ..qapi.enums import Capability, MigrationStatus, RunState
 from ..qapi.transitions import live_states
 from ..units import PAGE_SIZE
+from .convergence import elapsed_ms
 from .notifiers import Notice, NotifyEvent
 from .since import LOOP_COUNTS_SINCE
 from .status import StatusVariable
@@ -37,14 +38,27 @@ class Outgoing:
         self.run: Run | None = None
         self._last_stored = ""
 
-    def stop_guest(self, now: float) -> None:
+    def stop_guest(self, now: float, into: RunState = RunState.FINISH_MIGRATE) -> None:
         """Stop the guest, remembering the state that it was in."""
+        self.note_state(now)
+        self.vm.run.force(into)
+        self.current().old_was_suspended = self.vm.run.was_suspended
+
+    def note_state(self, now: float) -> None:
+        """Remember the state that the guest is in, and when that was."""
         run, control = self.current(), self.vm.run
         run.stopped_s = now
         run.old_state = control.state
-        self._last_stored = control.state.value
-        control.force(RunState.FINISH_MIGRATE)
         run.old_was_suspended = control.was_suspended
+        self._last_stored = control.state.value
+
+    def note_times(self, now: float) -> None:
+        """Work out what ``query-migrate`` shows of a migration that has ended."""
+        run = self.current()
+        run.total_ms = elapsed_ms(run.started_s, now)
+        sending_ms = run.total_ms - run.setup_ms
+        if sending_ms > 0:
+            run.final_mbps = 8.0 * run.transferred / sending_ms / 1000
 
     def sync(self, now: float, *, first: bool = False, in_loop: bool = True) -> Work:
         """Fetch the dirty logs: a new pass begins.

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from . import completion, precopy
+from ..qapi.enums import Capability
+from . import completion, precopy, snapshot
 from .run import PhaseStep, Stage
 
 if TYPE_CHECKING:
@@ -27,6 +28,18 @@ PRECOPY: Mapping[Stage, PhaseStep] = MappingProxyType(
 """Passes over RAM while the guest runs, then everything else."""
 
 
-def phases_for(_vm: MachineView) -> Mapping[Stage, PhaseStep]:
+SNAPSHOT: Mapping[Stage, PhaseStep] = MappingProxyType(
+    {
+        Stage.SETUP: snapshot.set_up,
+        Stage.ACTIVATE: snapshot.freeze,
+        Stage.DEVICES: snapshot.keep_devices,
+        Stage.ITERATE: snapshot.iterate,
+        Stage.FINISH: snapshot.finish,
+    }
+)
+"""One moment, saved while the guest goes on."""
+
+
+def phases_for(vm: MachineView) -> Mapping[Stage, PhaseStep]:
     """Return the steps of a migration that begins with the settings of this moment."""
-    return PRECOPY
+    return SNAPSHOT if Capability.BACKGROUND_SNAPSHOT in vm.capabilities else PRECOPY

@@ -27,17 +27,23 @@ def set_up(engine: Outgoing, now: float, _max_pages: int) -> Work:
     if Capability.AUTO_CONVERGE in vm.capabilities:
         run.dirty_rate.throttle.start_timer(now, 0)
     before = to.out.position
-    to.writer.header()
-    if vm.switches.send_configuration:
-        stored = [capability.value for capability in vm.capabilities.in_stream]
-        to.writer.configuration(vm.machine_name, stored, stored_uuid(engine))
     to.sender.begin()
     work = engine.sync(now, first=True)
-    to.writer.ram_setup(RAM_SECTION_ID, announcements(engine))
+    write_setup(engine)
     run.stage = Stage.ACTIVATE
     work.bytes_out = to.out.position - before
     work.phase = Phase.SETUP
     return work
+
+
+def write_setup(engine: Outgoing) -> None:
+    """Write header, configuration and the block list."""
+    to, vm = engine.transfer(), engine.vm
+    to.writer.header()
+    if vm.switches.send_configuration:
+        stored = [capability.value for capability in vm.capabilities.in_stream]
+        to.writer.configuration(vm.machine_name, stored, stored_uuid(engine))
+    to.writer.ram_setup(RAM_SECTION_ID, announcements(engine))
 
 
 def activate(engine: Outgoing, now: float, max_pages: int) -> Work:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from .statistics import DirtyRate, RamCounters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..channel.base import OutputChannel
     from ..qapi.enums import RunState
     from ..stream.outfile import OutFile
     from ..stream.writer import StreamWriter
     from .convergence import Convergence
+    from .environment import SavedSection
     from .modes import ModePolicy
     from .outgoing import Outgoing
     from .ram_sender import RamSender
@@ -69,6 +70,7 @@ class Run:
         old_state: the guest's run state before migration stopped it, or None.
         transfer: the open channel and what writes to it; None before and after.
         transferred: bytes that have left, as QEMU's file object counts them.
+        kept_sections: device state of the moment that a snapshot is of, to be written at its end.
         total_bytes: RAM that this migration copies.
     """
 
@@ -89,3 +91,4 @@ class Run:
     final_mbps: float | None = None
     old_state: RunState | None = None
     old_was_suspended: bool = False
+    kept_sections: Sequence[SavedSection] = ()

@@ -133,9 +133,10 @@ class QtestSession:
     def _store(self, address: int, data: bytes) -> None:
         block, offset = self._place(address, len(data))
         if data:
+            low, high = offset // PAGE_SIZE, (offset + len(data) - 1) // PAGE_SIZE + 1
+            block.about_to_write_range(low, high)
             block.backend.array()[offset : offset + len(data)] = bytearray(data)
-            last = offset + len(data) - 1
-            block.log.mark_range(offset // PAGE_SIZE, last // PAGE_SIZE + 1)
+            block.log.mark_range(low, high)
 
     def _place(self, address: int, size: int) -> tuple[RAMBlock, int]:
         """Return block and offset of guest-physical memory."""

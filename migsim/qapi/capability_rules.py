@@ -128,8 +128,8 @@ def _requires(capability: str, other: str, since: str | None = None) -> Rule:
     return Rule(RuleKind.REQUIRES, Capability(capability), Capability(other), since=since)
 
 
-def _needs(capability: str, need: Need, *, newly: bool = False) -> Rule:
-    return Rule(RuleKind.NEEDS, Capability(capability), need, newly)
+def _needs(capability: str, need: Need, *, newly: bool = False, until: str | None = None) -> Rule:
+    return Rule(RuleKind.NEEDS, Capability(capability), need, newly, until=until)
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -139,7 +139,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *_excludes("postcopy-ram", "x-ignore-shared"),
     *_excludes("postcopy-ram", "multifd", until="10.1"),
     _needs("background-snapshot", Need.WRITE_TRACKING),
-    _needs("background-snapshot", Need.RAM_WRITE_TRACKING),
+    _needs("background-snapshot", Need.RAM_WRITE_TRACKING, until="11.1"),
     *_excludes(
         "background-snapshot",
         "postcopy-ram",

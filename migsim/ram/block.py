@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .backends import MemoryBackend
+    from .watch import Watch
 
 # Above this many pages of span per page asked for, finding holes costs more than looking.
 _SPARSE_SPAN = 64
@@ -62,6 +63,7 @@ class RAMBlock:
         self.migratable = migratable
         self.used_bytes = self._fitting(self.max_bytes if used_bytes is None else used_bytes)
         self.log = DirtyLog(self.pages)
+        self.watch: Watch | None = None
 
     @property
     def pages(self) -> int:
@@ -158,6 +160,16 @@ class RAMBlock:
         # In the flat list of edges, a page in an extent has an odd number of edges before it.
         edges = np.searchsorted(extents.ravel(), pfns * self.page_size, side="right")
         return np.flatnonzero(edges & 1)
+
+    def about_to_write(self, pfns: npt.NDArray[np.int64]) -> None:
+        """Tell the watch, if there is one, before a guest writes to ``pfns``."""
+        if self.watch is not None:
+            self.watch.about_to_write(pfns)
+
+    def about_to_write_range(self, low: int, high: int) -> None:
+        """Tell the watch, if there is one, before pages ``low`` to ``high - 1`` are written."""
+        if self.watch is not None:
+            self.watch.about_to_write(np.arange(low, high))
 
     def check(self, pfns: npt.NDArray[np.int64]) -> None:
         """Raise IndexError when one of ``pfns`` is outside the block."""

@@ -5,40 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from guests import PAGES, guests, workload
 from hypothesis import given
 from hypothesis import strategies as st
 from vms import PAGE
 
 from migsim.channel.memory import MemoryInput, MemoryOutput
 from migsim.channel.uri import parse_uri
-from migsim.guest.workloads import HotCold, PageCounter, SequentialSweep, Uniform
 from migsim.machine.config import MachineConfig
 from migsim.machine.handed import handed_over
 from migsim.qapi.release import Release
 from migsim.ram.backends import BackendKind, BackendSpec
 from migsim.vm import VM
 
-PAGES = 64
 NOWHERE = parse_uri("unix:/nowhere")
 VM_RELEASE = {str(r): r for r in (Release.V10_0, Release.V11_1)}
-
-guests = st.tuples(
-    st.sampled_from(["sweep", "uniform", "hot", "counter"]), st.floats(1, 9e3), st.integers(0, 99)
-)
-
-
-def workload(kind: str, rate: float, seed: int):
-    """Return a new guest; equal arguments, equal writes."""
-    last = PAGES - 1
-    match kind:
-        case "sweep":
-            return SequentialSweep(1, last, rate_pages_per_s=rate)
-        case "uniform":
-            return Uniform(0, last, rate_pages_per_s=rate, seed=seed)
-        case "hot":
-            return HotCold(0, last, hot_pages=9, hot_share=0.9, rate_pages_per_s=rate, seed=seed)
-        case _:
-            return PageCounter(rate_pages_per_s=rate, first=1, pages=40)
 
 
 class Neighbour:

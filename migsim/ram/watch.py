@@ -1,0 +1,17 @@
+"""Who wants to know before a guest writes to its memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Watch(Protocol):
+    """Told before pages are written, as userfaultfd tells it; costs nothing when there is none."""
+
+    def about_to_write(self, pfns: NDArray[np.int64]) -> None:
+        """The pages ``pfns`` (int64, any order, repeats allowed) still have their old content."""
+        ...
