@@ -9,7 +9,7 @@ import typer
 
 from .. import __version__
 from ..errors import ParameterError
-from . import blockers, compare, demo, doctor, predict, serve, simulate, stream
+from . import blockers, compare, demo, doctor, play, predict, serve, simulate, stream, watch
 
 
 class UsageError(ParameterError):
@@ -66,6 +66,8 @@ def build() -> typer.Typer:
     app.command("compare")(compare.compare)
     app.command("advise")(compare.advise)
     app.command("calibrate")(compare.calibrate)
+    app.command("play")(play.play)
+    app.command("watch")(watch.watch)
     app.command("doctor")(doctor.doctor)
     app.command("serve")(serve.serve)
     group = new_group(

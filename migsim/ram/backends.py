@@ -212,7 +212,8 @@ class BackendSpec:
         qom_type: the type.
         id: object id.
         size: size in bytes.
-        mem_path: file or directory; for ``memory-backend-file`` only, which needs it.
+        mem_path: file or directory; for ``memory-backend-file``, which needs it.  Phantom memory
+            with it counts as such a file, but nothing is opened or made.
         share: None is the default of the type.
         readonly: for ``memory-backend-file`` only.
         fd: memory that another process handed over, duplicated by `create`; it is mapped instead
@@ -234,20 +235,24 @@ class BackendSpec:
             ConfigError: the description does not fit its type, or the backend cannot be made.
         """
         is_file = self.qom_type is BackendKind.FILE
-        if is_file is (self.mem_path is None) or (self.readonly and not is_file):
+        may_have_path = is_file or self.qom_type is BackendKind.PHANTOM
+        misplaced = self.mem_path is not None and not may_have_path
+        if misplaced or (is_file and self.mem_path is None) or (self.readonly and not is_file):
             raise ConfigError(
                 f"{self.qom_type} {self.id}",
                 "mem-path and readonly belong to memory-backend-file, which needs mem-path",
             )
+        share = bool(self.share)
+        if self.qom_type is BackendKind.PHANTOM:
+            named = self.mem_path is not None
+            return PhantomBackend(self.id, self.size, share=share, named_file=named)
         if self.mem_path is not None:
             return FileBackend(
-                self.id, self.size, self.mem_path, share=bool(self.share), readonly=self.readonly
+                self.id, self.size, self.mem_path, share=share, readonly=self.readonly
             )
         if self.qom_type is BackendKind.MEMFD:
             return MemfdBackend(self.id, self.size, share=self.share is not False, fd=self.fd)
-        if self.qom_type is BackendKind.RAM:
-            return RamBackend(self.id, self.size, share=bool(self.share), fd=self.fd)
-        return PhantomBackend(self.id, self.size, share=bool(self.share))
+        return RamBackend(self.id, self.size, share=share, fd=self.fd)
 
 
 def _memfd(backend: MemoryBackend) -> int:
