@@ -25,10 +25,17 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Every scenario of the kit against the recorded answers of both releases.
+# Every scenario of the kit against the recorded answers of both releases; then every case of the
+# ladder, launched as the outside client does it: migsim on both sides, and beside a real QEMU.
+LADDER := PYTHONPATH=.:tests $(BIN)/python -m conformance.ladder
+QEMU   ?= qemu-system-x86_64
+
 conformance: $(STAMP)
 	$(BIN)/python tests/conformance/forked.py --release 10.0
 	$(BIN)/python tests/conformance/forked.py --release 11.1
+	$(LADDER) --least 34
+	if command -v $(QEMU); then $(LADDER) --source $(QEMU) --least 9; fi
+	if command -v $(QEMU); then $(LADDER) --target $(QEMU) --least 9; fi
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks -p no:xdist -c benchmarks/pytest.ini

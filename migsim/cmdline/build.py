@@ -146,6 +146,7 @@ def _make_blocks(plans: Iterable[BlockPlan]) -> tuple[RAMBlock, ...]:
                     plan.used_bytes,
                     address=plan.address,
                     resizable=plan.resizable,
+                    firmware=plan.firmware,
                 )
             )
     except MigsimError:

@@ -38,6 +38,7 @@ class BlockPlan:
         address: guest physical address of its region in its container.
         resizable: the incoming side may change the length in use.
         main: it is what ``-m`` asks for, or a part of it.
+        firmware: it holds code and tables that every such machine has.
     """
 
     name: str
@@ -46,6 +47,7 @@ class BlockPlan:
     address: int = 0
     resizable: bool = False
     main: bool = False
+    firmware: bool = False
 
     @property
     def usable_in_place(self) -> bool:
@@ -63,10 +65,11 @@ class _Row:
     max_bytes: int
     address: int = 0
     resizable: bool = False
+    firmware: bool = True
 
 
-def _fixed(name: str, size: int, address: int = 0) -> _Row:
-    return _Row(name, size, size, address)
+def _fixed(name: str, size: int, address: int = 0, *, firmware: bool = True) -> _Row:
+    return _Row(name, size, size, address, firmware=firmware)
 
 
 def _tables(acpi_bytes: int) -> tuple[_Row, ...]:
@@ -119,7 +122,7 @@ _DEVICE_ROMS: Final[Mapping[str, tuple[str, int]]] = {
         for name in ("e1000", "e1000e", "rtl8139", "virtio-net-pci", "vmxnet3", "pcnet")
     },
 }
-_SVGA_FIFO: Final = _fixed("vmsvga.fifo", 64 * KIB)
+_SVGA_FIFO: Final = _fixed("vmsvga.fifo", 64 * KIB, firmware=False)
 # How devices name the block of their memory backend: below their own path, or by its id alone.
 _BY_PATH: Final = ("ivshmem-plain", "virtio-mem-pci")
 _BY_ID: Final = ("pc-dimm", "nvdimm", "acpi-erst")
@@ -148,7 +151,10 @@ def plan_blocks(line: CommandLine) -> tuple[BlockPlan, ...]:
 def _aux(row: _Row, share: bool) -> BlockPlan:
     """Return a block that QEMU makes itself: from a memfd with ``aux-ram-share=on``."""
     backing = BackendSpec(BackendKind.RAM, row.name, row.max_bytes, share=share)
-    return BlockPlan(row.name, backing, row.used_bytes, row.address, row.resizable)
+    address, resizable = row.address, row.resizable
+    return BlockPlan(
+        row.name, backing, row.used_bytes, address, resizable, firmware=row.firmware
+    )
 
 
 def _main_blocks(line: CommandLine) -> Iterator[BlockPlan]:
@@ -231,7 +237,7 @@ def _device_blocks(
         megabytes = device.text("vgamem_mb") or ""
         if megabytes.isdecimal() and 0 < int(megabytes) <= 512:
             size = int(megabytes) * MIB
-        yield _aux(_fixed(prefix + name, size), share)
+        yield _aux(_fixed(prefix + name, size, firmware=False), share)
     rom = _DEVICE_ROMS.get(device.driver)
     if rom and device.text("rombar") != "0" and device.text("romfile") != "":
         yield _aux(_fixed(prefix + rom[0], rom[1]), share)

@@ -122,9 +122,19 @@ class Guest:
         self.workload.wakeup()
         self._time = 0
 
-    def stay_asleep(self) -> None:
-        """Told after a load that the guest is suspended; one that does that itself sleeps on."""
-        self.workload.stay_asleep()
+    def arrived(self, *, suspended: bool) -> None:
+        """Told after a load: go on where the memory is, and sleep on if ``suspended``.
+
+        The memory decides where the stream comes from a real machine, whose time says nothing
+        about the guest; one that suspends itself sleeps on.
+        """
+        if self.block is not None:
+            position = self.workload.position_in(self.block)
+            if position != self.workload.position:
+                self.workload.seek(position)
+                self._time = self._first_time_of(position)
+        if suspended:
+            self.workload.stay_asleep()
 
     def take_serial(self) -> bytes:
         """Return what the guest has printed on its serial port since the last call."""
@@ -162,7 +172,9 @@ class Guest:
 
     def _first_time_of(self, position: int) -> int:
         """Return the earliest time at which ``position`` writes are due."""
-        low, high = 0, self.time_ps
+        low, high = 0, max(self.time_ps, 1)
+        while self.workload.due(high) < position:
+            high *= 2
         while low < high:
             middle = (low + high) // 2
             if self.workload.due(middle) >= position:

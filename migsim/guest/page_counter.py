@@ -66,6 +66,24 @@ class PageCounter(ConstantRate):
         if self.suspends and self._position == (PASSES_PER_B + 1) * self.pages:
             self._asleep = self._slept = True
 
+    def position_in(self, block: RAMBlock) -> int:
+        """Return the position at which the memory of ``block`` is, its own if that fits.
+
+        The program of a real machine leaves its position in memory: pages up to some place were
+        counted once more than the rest, and the count is the number of passes modulo 256.
+        """
+        number, low = divmod(self._position, self.pages)
+        if number == 0 or not block.backend.has_bytes:
+            return self._position
+        counts = block.view()[self.first : self.first + self.pages, 0]
+        if _is_at(counts, number, low):
+            return self._position
+        count = int(counts[0])
+        differing = np.flatnonzero(counts != counts[0])
+        low = int(differing[0]) if len(differing) else 0
+        number = count if low else count + 1
+        return number * self.pages + low if _is_at(counts, number, low) else self._position
+
     def take(self, count: int) -> NDArray[np.int64]:
         """Return the page numbers of the next ``count`` writes; it never sleeps this way."""
         start = self._position % self.pages
@@ -148,3 +166,10 @@ class PageCounter(ConstantRate):
             block.view()[self.first, _WORD] = _SLEPT
         elif isinstance(block.backend, PhantomBackend):
             block.backend.nonzero.set_range(self.first, self.first + 1)
+
+
+def _is_at(counts: NDArray[np.uint8], number: int, low: int) -> bool:
+    """Return whether these are the counts when pass ``number`` has come to page ``low``."""
+    behind = (number - 1) % 256
+    ahead = np.uint8(number % 256)
+    return bool((counts[:low] == ahead).all() and (counts[low:] == behind).all())

@@ -57,9 +57,8 @@ class EngineView(MachineParts):
         self.devices.adopt(sections)
 
     def guest_arrived(self) -> None:
-        """Let a guest that arrived suspended sleep on; for the receiving engine."""
-        if self.run.was_suspended:
-            self.guest.stay_asleep()
+        """Let the guest go on from what was loaded, asleep or not; for the receiving engine."""
+        self.guest.arrived(suspended=self.run.was_suspended)
 
     def load_failed(self, *, exit_on_error: bool) -> None:
         """End the process if a failed load is to do that; for the receiving engine."""

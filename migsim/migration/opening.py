@@ -52,7 +52,11 @@ def announcements(engine: Outgoing) -> list[BlockInfo]:
 def copied_blocks(engine: Outgoing) -> list[RAMBlock]:
     """Return the blocks whose pages this migration copies, in announcement order."""
     policy, ignore = engine.current().policy, engine.ignore_shared
-    return [block for block in engine.vm.ram if policy.copies(block, ignore_shared=ignore)]
+    return [
+        block
+        for block in engine.vm.ram
+        if policy.copies(block, ignore_shared=ignore) and not block.is_blank_firmware
+    ]
 
 
 def detects_zero_pages(engine: Outgoing) -> bool:

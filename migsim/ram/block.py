@@ -35,6 +35,7 @@ class RAMBlock:
         address: guest physical address of the block's region in its container, bytes.
         resizable: the incoming side may change ``used_bytes``.
         migratable: the block is part of the stream.
+        firmware: it holds what every machine of its kind has from its start.
         page_size: bytes a page.
         log: writes of the guest, once started; takes no memory before.
 
@@ -54,6 +55,7 @@ class RAMBlock:
         address: int = 0,
         resizable: bool = False,
         migratable: bool = True,
+        firmware: bool = False,
     ) -> None:
         self.name = name
         self.backend = backend
@@ -61,6 +63,7 @@ class RAMBlock:
         self.address = address
         self.resizable = resizable
         self.migratable = migratable
+        self.firmware = firmware
         self.used_bytes = self._fitting(self.max_bytes if used_bytes is None else used_bytes)
         self.log = DirtyLog(self.pages)
         self.watch: Watch | None = None
@@ -79,6 +82,11 @@ class RAMBlock:
     def ignorable(self) -> bool:
         """Whether ``x-ignore-shared`` leaves the pages out of the stream."""
         return self.backend.ignorable
+
+    @property
+    def is_blank_firmware(self) -> bool:
+        """Whether nothing is known of the firmware in it, which would be damage to a receiver."""
+        return self.firmware and self.backend.has_bytes and not self.view().any()
 
     def resize(self, used_bytes: int) -> None:
         """Change the length in use.

@@ -40,6 +40,8 @@ _SHAPE = (
 """What is in the code of every boot sector that counts in these pages."""
 RATE_PAGES_PER_S = 8e6
 """How fast the page counter counts: five times ``B`` a second or so."""
+SLEEPY_RATE_PAGES_PER_S = 1e6
+"""The same for one that falls asleep at the first ``B``: a client has to be there to hear of it."""
 
 
 def guest_of(line: CommandLine, memory_bytes: int) -> Workload | None:
@@ -49,7 +51,8 @@ def guest_of(line: CommandLine, memory_bytes: int) -> Workload | None:
     for drive in line.drives:
         suspends = _suspends(_boot_sector(drive.node))
         if suspends is not None:
-            return PageCounter(rate_pages_per_s=RATE_PAGES_PER_S, suspends=suspends)
+            rate = SLEEPY_RATE_PAGES_PER_S if suspends else RATE_PAGES_PER_S
+            return PageCounter(rate_pages_per_s=rate, suspends=suspends)
     return None
 
 

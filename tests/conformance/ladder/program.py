@@ -14,11 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from .wire import CaseFailed, Qmp, Qtest, check
+from .forked import ForkedProcess
+from .wire import CaseFailed, Qmp, Qtest, check, poll
 
+Process = subprocess.Popen[bytes] | ForkedProcess
 _ACCEPT_S = 50.0
 _EXIT_S = 30.0
 _numbers = itertools.count()
+
+
+FORKED = "migsim-system-x86_64 forked"
+"""Stands for our program as a fork of this process."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +34,19 @@ class Program:
     Attributes:
         command: pasted into a shell command line; ends in ``-system-ARCHITECTURE``.
         qtest_accel: whether it knows ``-accel qtest``; a distribution's QEMU may not.
+        forked: it is ours, and started as a fork of this process.
     """
 
     command: str
     qtest_accel: bool = True
-
-    @property
-    def is_migsim(self) -> bool:
-        """Whether it is ours."""
-        return "migsim" in os.path.basename(shlex.split(self.command)[-1])
+    forked: bool = False
 
 
 def find_program(command: str) -> Program:
     """Return the program behind ``command``, after a look at what it accepts."""
     check("-system-" in command, f"{command}: no name of a system emulator")
+    if command == FORKED:
+        return Program(command, forked=True)
     plain = subprocess.run(
         ["sh", "-c", f"exec {command} -accel help"], capture_output=True, text=True, check=False
     )
@@ -53,12 +58,11 @@ class Instance:
     """One running program with its two connections.
 
     Attributes:
-        status: the exit status that is expected after SIGTERM; another one for a program that has
-            to end by itself.
+        status: the exit status that is expected, after SIGTERM or of a program that ends itself.
     """
 
     who: str
-    process: subprocess.Popen[bytes]
+    process: Process
     qtest: Qtest
     qmp: Qmp
     serial: Path
@@ -67,8 +71,6 @@ class Instance:
 
     def wait_serial(self, *, allowed: str = "AB") -> None:
         """Wait for a ``B`` in what the guest printed."""
-        from .wire import poll
-
         def printed() -> bool:
             text = self.serial.read_bytes().decode("latin-1")
             check(set(text) <= set(allowed), f"{self.who}: the serial port printed {text!r}")
@@ -133,14 +135,19 @@ def launch(
         *("-display", "none", "-audio", "none", *options),
         *(("-accel", "qtest") if program.qtest_accel else ()),
     ]
-    command = f"exec {program.command} {shlex.join(arguments)}" + (" 2>/dev/null" if quiet else "")
+    words = shlex.join(arguments)
+    command = f"exec {program.command} {words}" + (" 2>/dev/null" if quiet else "")
     with _listening(paths[0]) as qtest_socket, _listening(paths[1]) as qmp_socket:
-        process = subprocess.Popen(
-            ["sh", "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if who == "probe" else None,
-            env={**os.environ, "MIGSIM_ALLOW_EXEC": "1"},
-        )
+        process: Process
+        if program.forked:
+            process = ForkedProcess(arguments, quiet=quiet)
+        else:
+            process = subprocess.Popen(
+                ["sh", "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if who == "probe" else None,
+                env={**os.environ, "MIGSIM_ALLOW_EXEC": "1"},
+            )
         try:
             qtest = Qtest(_accept(qtest_socket, process, who), who)
             qmp = Qmp(_accept(qmp_socket, process, who), who)
@@ -163,9 +170,10 @@ def probe(program: Program, folder: Path, command: str, /, **arguments: object) 
     with launch(program, folder, "probe", ["-machine", "none"]) as instance:
         answer = instance.qmp.ok(command, **arguments)
         instance.quit()
-        assert instance.process.stdout is not None
-        printed = instance.process.stdout.read()
-        instance.process.stdout.close()
+        printed = b""
+        if instance.process.stdout is not None:
+            printed = instance.process.stdout.read()
+            instance.process.stdout.close()
     check(not printed, f"probe: printed {printed!r}")
     return answer
 
@@ -181,7 +189,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
             path.unlink()
 
 
-def _accept(listener: socket.socket, process: subprocess.Popen[bytes], who: str) -> socket.socket:
+def _accept(listener: socket.socket, process: Process, who: str) -> socket.socket:
     listener.settimeout(0.2)
     for _ in range(int(_ACCEPT_S / 0.2)):
         try:

@@ -15,6 +15,7 @@ from .table import CASES, Case, Play
 from .wire import check, poll
 
 _UUIDS = ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222")
+_RAM_PAGES = 150 << 8
 _SHARED_LIMIT_BYTES = 4 << 20
 
 
@@ -71,7 +72,8 @@ def _analysis(pair: Pair) -> None:
     pair.converging()
     pair.migrate(f"exec:cat > {path}")
     pair.completed(pair.source)
-    analyse(path.read_bytes())
+    pages = analyse(path.read_bytes())
+    check(pages.get("pc.ram", 0) >= _RAM_PAGES, f"pages of RAM: {pages}")
     pair.end(memory=False)
 
 

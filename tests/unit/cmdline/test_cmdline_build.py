@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cmdlines import cmdline, furnish, started
+from conformance.ladder.analysis import analyse
 
 from migsim.blockers.registry import BlockerRegistry
 from migsim.cmdline.build import build
@@ -237,3 +238,13 @@ def test_a_device_keeps_what_its_factory_gave_it():
     assert [d.name for d in built.config.devices] == ["virtio-rng"]
     for block in built.config.extra_blocks:
         block.backend.close()
+
+
+def test_firmware_of_which_nothing_is_known_is_announced_and_not_sent(tmp_path):
+    with started("-nodefaults -machine q35 -m 16M -S") as vm:
+        vm.ram["pc.rom"].view()[3, 5] = 1
+        vm.save(f"file:{tmp_path}/state")
+    found = analyse((tmp_path / "state").read_bytes())
+    assert found["pc.bios"] == 0
+    assert found["pc.rom"] == 32
+    assert found["pc.ram"] == 4096

@@ -172,3 +172,35 @@ def test_page_numbers_of_writes() -> None:
     counter = PageCounter(rate_pages_per_s=1, first=FIRST, pages=COUNT)
     assert counter.take(7).tolist() == [2, 3, 4, 5, 6, 2, 3]
     assert counter.take(2).tolist() == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("counted", "expected"),
+    [
+        ([7, 7, 7, 6], 7 * 4 + 3),
+        ([7, 6, 6, 6], 7 * 4 + 1),
+        ([7, 7, 7, 7], 8 * 4),
+        ([0, 255, 255, 255], 1),  # pass 256: its number modulo 256
+        ([0, 0, 0, 0], 4),
+        ([7, 5, 5, 5], 41),  # not the memory of this guest: the position stays
+        ([7, 6, 7, 6], 41),
+    ],
+)
+def test_a_guest_goes_on_where_the_memory_of_another_program_is(counted, expected):
+    block = RAMBlock("ram", RamBackend("ram", 5 * 4096))
+    block.view()[1:, 0] = counted
+    guest = Guest(PageCounter(rate_pages_per_s=1000.0, first=1, pages=4), block)
+    guest.resume_at(41 * 10**9)
+    guest.arrived(suspended=False)
+    assert guest.workload.position == expected
+    assert guest.workload.due(guest.time_ps) == expected
+
+
+def test_a_guest_that_counted_itself_stays_where_it_is():
+    block = RAMBlock("ram", RamBackend("ram", 5 * 4096))
+    guest = Guest(PageCounter(rate_pages_per_s=1000.0, first=1, pages=4), block)
+    for _ in range(3000):
+        guest.run(0.001)
+        before = guest.get_state()
+        guest.arrived(suspended=False)
+        assert guest.get_state() == before

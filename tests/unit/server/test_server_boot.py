@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conformance.ladder.image import boot_image
 
+from migsim.guest.page_counter import PageCounter
 from migsim.server import boot
 from migsim.server.frontend import FrontEnd
 from migsim.server.process import read_command_line
@@ -70,3 +72,18 @@ def test_another_image_boots_nothing(loop: Reactor, tmp_path: Path) -> None:
     assert front.machine.guest.workload.rate_pages_per_s == 0.0
     assert (tmp_path / "serial").exists()
     front.terminate()
+
+
+def test_images_that_count_in_pages_are_known_by_their_code(tmp_path: Path) -> None:
+    def suspends(image: bytes) -> bool | None:
+        (tmp_path / "image").write_bytes(image)
+        words = ["-drive", f"if=none,file={tmp_path}/image,format=raw", "-m", "150M"]
+        guest = boot.guest_of(read_command_line(words), 150 << 20)
+        assert guest is None or isinstance(guest, PageCounter)
+        return None if guest is None else guest.suspends
+
+    assert suspends(boot_image()) is False
+    assert suspends(boot_image(suspends=True)) is True
+    assert suspends(boot_image()[:-2] + bytes(2)) is None
+    assert suspends(boot_image().replace(b"\xb0B", b"\xb0C")) is None
+    assert suspends(b"") is None

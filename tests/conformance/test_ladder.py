@@ -1,0 +1,75 @@
+"""The ladder of outside cases: migsim on both sides, and beside a real QEMU."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from conformance.ladder.levels import CASES
+from conformance.ladder.play import DEFAULT, play_in, setting_of
+from conformance.ladder.program import FORKED, find_program, probe
+
+QEMU = "qemu-system-x86_64"
+NOT_YET = "live migration over several channels"
+EXPECTED: dict[str, str] = {
+    name: NOT_YET
+    for name in CASES
+    if name.startswith("multifd/tcp/") or name.endswith(("/setup", "/active", "/pre-switchover"))
+} | {"precopy/tcp/plain/switchover-ack": "the return path"}
+"""Cases that fail with migsim on both sides, and what is missing."""
+LIVE = (
+    # What a look at the other side's stream is worth: a guest that goes on, one that does not.
+    ("precopy/file", QEMU, FORKED),
+    ("precopy/unix/plain", QEMU, FORKED),
+    ("precopy/file/mapped-ram/live", QEMU, FORKED),
+    ("validate_uuid", FORKED, QEMU),
+    ("cancel/src/after/none", FORKED, QEMU),
+)
+WITHOUT_DEFAULTS = "devices that a machine has by default"
+LIVE_EXPECTED = {(name, QEMU): WITHOUT_DEFAULTS for name, source, _ in LIVE if source == QEMU}
+"""Cases that fail beside a real QEMU, by name and source."""
+
+
+@pytest.fixture
+def short_folder():
+    with tempfile.TemporaryDirectory(prefix="ladder") as folder:
+        yield Path(folder)
+
+
+def test_the_ladder_is_complete():
+    levels = [case.level for case in CASES.values()]
+    assert [levels.count(level) for level in (1, 2, 3, 4)] == [5, 14, 9, 17]
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.slow])
+def test_own_to_own(name, short_folder, request):
+    if name in EXPECTED:
+        request.applymarker(pytest.mark.xfail(reason=EXPECTED[name]))
+    play_in(CASES[name], setting_of(FORKED, FORKED, short_folder, thorough=False))
+
+
+def test_as_the_outside_client_launches_it(short_folder):
+    """Shell command, probes, and one request after the other in the final sweep."""
+    play_in(CASES["precopy/file"], setting_of(DEFAULT, DEFAULT, short_folder, thorough=True))
+
+
+def test_probes(short_folder):
+    program = find_program(DEFAULT)
+    accelerators = probe(
+        program, short_folder, "qom-list-types", implements="accel", abstract=False
+    )
+    assert {"name": "tcg-accel", "parent": "accel"} in accelerators
+    machines = probe(program, short_folder, "query-machines")
+    [machine] = [machine for machine in machines if machine.get("alias") == "q35"]
+    assert machine["name"] == "pc-q35-10.0"
+
+
+@pytest.mark.live
+@pytest.mark.skipif(shutil.which(QEMU) is None, reason="no QEMU here")
+@pytest.mark.parametrize(("name", "source", "target"), LIVE)
+def test_beside_qemu(name, source, target, short_folder, request):
+    if (name, source) in LIVE_EXPECTED:
+        request.applymarker(pytest.mark.xfail(reason=LIVE_EXPECTED[name, source]))
+    play_in(CASES[name], setting_of(source, target, short_folder, thorough=False))
