@@ -152,9 +152,7 @@ def _aux(row: _Row, share: bool) -> BlockPlan:
     """Return a block that QEMU makes itself: from a memfd with ``aux-ram-share=on``."""
     backing = BackendSpec(BackendKind.RAM, row.name, row.max_bytes, share=share)
     address, resizable = row.address, row.resizable
-    return BlockPlan(
-        row.name, backing, row.used_bytes, address, resizable, firmware=row.firmware
-    )
+    return BlockPlan(row.name, backing, row.used_bytes, address, resizable, firmware=row.firmware)
 
 
 def _main_blocks(line: CommandLine) -> Iterator[BlockPlan]:

@@ -1,6 +1,6 @@
 """Plays the ladder of outside cases between two programs, and prints what came of each.
 
-    python -m conformance.ladder --source qemu-system-x86_64 --target migsim-system-x86_64
+python -m conformance.ladder --source qemu-system-x86_64 --target migsim-system-x86_64
 """
 
 from __future__ import annotations

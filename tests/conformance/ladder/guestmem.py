@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from .image import END_ADDR, FIRST_ADDR, PAGE_BYTES
-from .program import Instance
 from .wire import check, poll
+
+if TYPE_CHECKING:
+    from .program import Instance
 
 MARKER = 0xFEED12345678CAFE
 WATCHED_ADDR = FIRST_ADDR + 3 * 1024 * 1024
@@ -42,7 +45,8 @@ def check_memory(target: Instance, *, sequential: bool) -> None:
     torn = [i for i in range(1, len(values)) if values[i] != values[i - 1]]
     good = not torn or (len(torn) == 1 and values[-1] == (values[0] - 1) % 256)
     check(
-        good, f"memory is torn at {len(torn)} pages: {[(i, values[i - 1 : i + 1]) for i in torn[:5]]}"
+        good,
+        f"memory is torn at {len(torn)} pages: {[(i, values[i - 1 : i + 1]) for i in torn[:5]]}",
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .image import PAGE_BYTES
 from .pair import Pair, parameters
-from .program import Instance
 from .wire import check
+
+if TYPE_CHECKING:
+    from .program import Instance
 
 Hook = Callable[[Pair], None]
 _NAME = "fd-mig"

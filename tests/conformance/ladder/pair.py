@@ -74,9 +74,7 @@ class Pair:
     ) -> None:
         """Launch a target, or one more."""
         more = ("-incoming", incoming) if incoming is not None else ()
-        self.target = self._launch(
-            self.setting.target, "target", (*options, *more), quiet=quiet
-        )
+        self.target = self._launch(self.setting.target, "target", (*options, *more), quiet=quiet)
 
     def _launch(
         self, program: Program, who: str, options: Sequence[str], *, quiet: bool

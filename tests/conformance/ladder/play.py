@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import sys
 import tempfile
@@ -11,11 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .pair import Setting, common_machine, pair
 from .program import find_program, probe
-from .table import Case
 from .wire import CaseFailed, check
+
+if TYPE_CHECKING:
+    from .table import Case
 
 
 def _beside_python() -> str:
@@ -86,5 +88,3 @@ def _remembered(setting: Setting) -> str:
     if key not in _names:
         _names[key] = common_machine(setting)
     return _names[key]
-
-

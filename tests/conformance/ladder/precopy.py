@@ -138,4 +138,3 @@ def check_header(pair: Pair) -> None:
     head = (pair.setting.folder / "migfile").read_bytes()[: OFFSET_BYTES + 4]
     check(head[:OFFSET_BYTES] == b"X" * OFFSET_BYTES, "the file's header was overwritten")
     check(head[OFFSET_BYTES:] == b"QEVM", f"{head[OFFSET_BYTES:]!r} where the stream begins")
-

@@ -71,6 +71,7 @@ class Instance:
 
     def wait_serial(self, *, allowed: str = "AB") -> None:
         """Wait for a ``B`` in what the guest printed."""
+
         def printed() -> bool:
             text = self.serial.read_bytes().decode("latin-1")
             check(set(text) <= set(allowed), f"{self.who}: the serial port printed {text!r}")
@@ -101,9 +102,7 @@ class Instance:
         self.ended = True
         self.qmp.drain()
         self.kill()
-        check(
-            status == self.status, f"{self.who}: exit status {status} instead of {self.status}"
-        )
+        check(status == self.status, f"{self.who}: exit status {status} instead of {self.status}")
 
     def kill(self) -> None:
         """Let go of everything, whatever state it is in."""

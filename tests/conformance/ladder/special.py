@@ -9,7 +9,16 @@ from pathlib import Path
 
 from .analysis import analyse
 from .guestmem import wait_for_dirty_memory
-from .pair import Pair, capabilities, migration, parameters, passes_of, ram, wait_failed, wait_status
+from .pair import (
+    Pair,
+    capabilities,
+    migration,
+    parameters,
+    passes_of,
+    ram,
+    wait_failed,
+    wait_status,
+)
 from .precopy import inet_channel
 from .table import CASES, Case, Play
 from .wire import check, poll
@@ -81,7 +90,7 @@ def _analysis(pair: Pair) -> None:
 
 
 @contextlib.contextmanager
-def _shared_memory():  # noqa: ANN202 - a context manager of options
+def _shared_memory():
     path = Path(f"/dev/shm/qemu-{os.getpid()}-{time.monotonic_ns()}")
     backend = f"memory-backend-file,id=mem0,size=150M,mem-path={path},share=on"
     try:
@@ -135,9 +144,7 @@ def _auto_converge(pair: Pair) -> None:
     uri = f"unix:{pair.setting.folder}/migsocket"
     pair.start(uri)
     capabilities([pair.source], "auto-converge")
-    parameters(
-        pair.source, cpu_throttle_initial=5, cpu_throttle_increment=25, max_cpu_throttle=95
-    )
+    parameters(pair.source, cpu_throttle_initial=5, cpu_throttle_increment=25, max_cpu_throttle=95)
     pair.not_converging()
     capabilities([pair.source], "pause-before-switchover")
     pair.wait_source_guest()

@@ -110,7 +110,9 @@ class Qmp:
     def greet(self, *, oob: bool = False) -> None:
         """Read the greeting, and negotiate."""
         greeting = self._next()
-        check("oob" in _member(greeting, "QMP", "capabilities"), f"{self._who}: greeting {greeting}")
+        check(
+            "oob" in _member(greeting, "QMP", "capabilities"), f"{self._who}: greeting {greeting}"
+        )
         if oob:
             self.ok("qmp_capabilities", enable=["oob"])
         else:
