@@ -63,6 +63,29 @@ class RandomAccessChannel(Protocol):
         ...
 
 
+@runtime_checkable
+class AnsweredChannel(Protocol):
+    """A target that can answer: the other direction of a socket."""
+
+    @property
+    def answers_ended(self) -> bool:
+        """Whether nothing more will come."""
+        ...
+
+    def take_answers(self) -> bytes:
+        """Return what has come since the last call, without waiting."""
+        ...
+
+
+@runtime_checkable
+class AnsweringChannel(Protocol):
+    """A source that can be answered."""
+
+    def answer(self, data: bytes) -> None:
+        """Send ``data`` back; lost when nobody reads it any more."""
+        ...
+
+
 class InputChannel(Protocol):
     """A place that gives the bytes of a stream in order."""
 

@@ -101,6 +101,11 @@ class FileOutput:
     def flush(self) -> None:
         """Do nothing: every write goes to the kernel at once."""
 
+    def detach(self) -> int:
+        """Return the descriptor, which is the caller's from now on."""
+        fd, self._fd = self._fd, -1
+        return fd
+
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         if self._fd >= 0:
@@ -171,6 +176,11 @@ class FileInput:
     def read_at(self, position: int, room: memoryview) -> int:
         """Read the bytes at ``position`` into ``room``; 0 is the end."""
         return _read_at(self._fd, self.path, position, room)
+
+    def detach(self) -> int:
+        """Return the descriptor, which is the caller's from now on."""
+        fd, self._fd = self._fd, -1
+        return fd
 
     def seekable(self) -> FileInput | None:
         """Return itself, or None when the file can only be read in order."""

@@ -8,14 +8,45 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..channel.base import InputChannel, OutputChannel, RandomAccessChannel, SkippingChannel
+from ..channel.direct import DirectFileInput, DirectFileOutput, open_direct
 from ..channel.file import FileInput, FileOutput
+from ..channel.group import InputGroup, OutputGroup
 from ..channel.uri import ChannelAddress, Scheme, parse_uri
 from ..errors import ChannelError, ConfigError, ParameterError
+from ..qapi.enums import Capability
 from ..qapi.migrate_rules import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from ..channel.descriptors import DescriptorTable
+    from ..qapi.parameters import MigrationParameters
     from ..ram.block import RAMList
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a migration needs beside its main channel.
+
+    Attributes:
+        further: number of channels for multifd.
+        direct_io: the pages of a file go past the host's cache.
+    """
+
+    further: int = 0
+    direct_io: bool = False
+
+    @classmethod
+    def of(cls, capabilities: AbstractSet[Capability], parameters: MigrationParameters) -> Needs:
+        """Return what these settings ask for; multifd to a file needs no channels of its own."""
+        if Capability.MULTIFD not in capabilities:
+            return cls()
+        if Capability.MAPPED_RAM in capabilities:
+            return cls(direct_io=parameters.direct_io)
+        return cls(further=parameters.multifd_channels)
+
+
+MAIN_ONLY = Needs()
 
 
 class Connector(Protocol):
@@ -33,7 +64,9 @@ class Connector(Protocol):
         """
         ...
 
-    def open_output(self, address: ChannelAddress) -> OutputChannel | None:
+    def open_output(
+        self, address: ChannelAddress, needs: Needs = MAIN_ONLY
+    ) -> OutputChannel | None:
         """Open ``address`` for a stream that goes out.
 
         Raises:
@@ -41,7 +74,7 @@ class Connector(Protocol):
         """
         ...
 
-    def open_input(self, address: ChannelAddress) -> InputChannel | None:
+    def open_input(self, address: ChannelAddress, needs: Needs = MAIN_ONLY) -> InputChannel | None:
         """Open ``address`` for a stream that comes in; raises as `open_output`."""
         ...
 
@@ -77,15 +110,13 @@ class FileConnector:
             wanted = "a file: address; others are not driven in process"
             raise ParameterError("uri", address.uri, wanted)
 
-    def open_output(self, address: ChannelAddress) -> OutputChannel:
+    def open_output(self, address: ChannelAddress, needs: Needs = MAIN_ONLY) -> OutputChannel:
         """Open or create the file, cut to the offset."""
-        fd = self.descriptors.open_path(address.target, os.O_WRONLY)
-        return FileOutput(address.target, address.offset_bytes, fd=fd)
+        return open_file_output(address, needs, self.descriptors)
 
-    def open_input(self, address: ChannelAddress) -> InputChannel:
+    def open_input(self, address: ChannelAddress, needs: Needs = MAIN_ONLY) -> InputChannel:
         """Open the file at the offset."""
-        fd = self.descriptors.open_path(address.target, os.O_RDONLY)
-        return FileInput(address.target, address.offset_bytes, fd=fd)
+        return open_file_input(address, needs, self.descriptors)
 
     def hand_over(
         self, address: ChannelAddress, memory: Mapping[str, int], then: Callable[[], None]
@@ -95,6 +126,46 @@ class FileConnector:
 
     def abandon(self) -> None:
         """Do nothing: nothing is waited for."""
+
+
+def open_file_output(
+    address: ChannelAddress, needs: Needs, descriptors: DescriptorTable
+) -> FileOutput:
+    """Open or create the file that ``address`` names, cut to the offset.
+
+    Raises:
+        ChannelError: it cannot be opened, or a set has no descriptor of the kind.
+    """
+    path, offset = address.target, address.offset_bytes
+    fd = descriptors.open_path(path, os.O_WRONLY)
+    if not needs.direct_io:
+        return FileOutput(path, offset, fd=fd)
+    main = FileOutput(path, offset, fd=fd)
+    try:
+        direct = descriptors.open_path(path, os.O_WRONLY | os.O_DIRECT)
+        direct = open_direct(path, os.O_WRONLY) if direct is None else direct
+    except ChannelError:
+        main.close()
+        raise
+    return DirectFileOutput(path, offset, fd=main.detach(), direct_fd=direct)
+
+
+def open_file_input(
+    address: ChannelAddress, needs: Needs, descriptors: DescriptorTable
+) -> FileInput:
+    """Open the file that ``address`` names at the offset; raises as `open_file_output`."""
+    path, offset = address.target, address.offset_bytes
+    fd = descriptors.open_path(path, os.O_RDONLY)
+    if not needs.direct_io:
+        return FileInput(path, offset, fd=fd)
+    main = FileInput(path, offset, fd=fd)
+    try:
+        direct = descriptors.open_path(path, os.O_RDONLY | os.O_DIRECT)
+        direct = open_direct(path, os.O_RDONLY) if direct is None else direct
+    except ChannelError:
+        main.close()
+        raise
+    return DirectFileInput(path, offset, fd=main.detach(), direct_fd=direct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +178,13 @@ class Target:
     transport: Transport
     address: ChannelAddress | None = None
     channel: OutputChannel | None = None
+    further: tuple[OutputChannel, ...] = ()
     cpr: ChannelAddress | None = None
 
     @classmethod
     def of(
         cls,
-        target: str | ChannelAddress | OutputChannel,
+        target: str | ChannelAddress | OutputChannel | OutputGroup,
         connector: Connector,
         cpr: ChannelAddress | None = None,
     ) -> Target:
@@ -124,9 +196,12 @@ class Target:
         if isinstance(target, str | ChannelAddress):
             address = _address(target, connector)
             return cls(Transport(address.scheme), address=address, cpr=cpr)
+        if isinstance(target, OutputGroup):
+            # Several channels are what a socket has.
+            return cls(Transport.UNIX, channel=target.main, further=target.further, cpr=cpr)
         return cls(Transport.FILE, channel=target, cpr=cpr)
 
-    def open(self, connector: Connector) -> OutputChannel | None:
+    def open(self, connector: Connector, needs: Needs = MAIN_ONLY) -> OutputChannel | None:
         """Return the open channel, or None when it is being connected.
 
         Raises:
@@ -135,9 +210,11 @@ class Target:
         if self.channel is not None:
             return self.channel
         assert self.address is not None
-        return connector.open_output(self.address)
+        return connector.open_output(self.address, needs)
 
-    def check_fits(self, ram: RAMList, *, mapped_ram: bool = False) -> None:
+    def check_fits(
+        self, ram: RAMList, needs: Needs = MAIN_ONLY, *, mapped_ram: bool = False
+    ) -> None:
         """Refuse a channel that wants bytes which this RAM does not have, or gives no places.
 
         Raises:
@@ -146,6 +223,9 @@ class Target:
         """
         if mapped_ram and not isinstance(self.channel, RandomAccessChannel | None):
             raise ConfigError("mapped-ram", "needs a channel that can be seeked: take a file")
+        if self.channel is not None and len(self.further) != needs.further:
+            reason = f"needs {needs.further} channels beside the main one, {len(self.further)} came"
+            raise ConfigError("multifd", reason)
         if self.channel is not None and isinstance(self.channel, SkippingChannel):
             return
         for block in ram.migratable():
@@ -160,17 +240,22 @@ class Origin:
 
     transport: Transport
     address: ChannelAddress | None = None
-    channel: InputChannel | None = None
+    channel: InputChannel | InputGroup | None = None
 
     @classmethod
-    def of(cls, origin: str | ChannelAddress | InputChannel, connector: Connector) -> Origin:
+    def of(
+        cls, origin: str | ChannelAddress | InputChannel | InputGroup, connector: Connector
+    ) -> Origin:
         """Return the origin that is meant; raises as `Target.of`."""
         if isinstance(origin, str | ChannelAddress):
             address = _address(origin, connector)
             return cls(Transport(address.scheme), address=address)
-        return cls(Transport.FILE, channel=origin)
+        transport = Transport.UNIX if isinstance(origin, InputGroup) else Transport.FILE
+        return cls(transport, channel=origin)
 
-    def open(self, connector: Connector) -> InputChannel | None:
+    def open(
+        self, connector: Connector, needs: Needs = MAIN_ONLY
+    ) -> InputChannel | InputGroup | None:
         """Return the open channel, or None when it is waited for.
 
         Raises:
@@ -179,7 +264,7 @@ class Origin:
         if self.channel is not None:
             return self.channel
         assert self.address is not None
-        return connector.open_input(self.address)
+        return connector.open_input(self.address, needs)
 
 
 _OFFSET_LIMIT = 1 << 63

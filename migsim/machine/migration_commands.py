@@ -12,7 +12,7 @@ from ..qapi.capability_rules import CapabilityContext
 from ..qapi.enums import Capability, MigMode, MigrationStatus, RunState
 from ..qapi.migrate_rules import End, MigrateRequest, Transport, check_compatible, check_transport
 from ..ram.backends import BackendKind
-from .addresses import Origin, Target
+from .addresses import Needs, Origin, Target
 from .handed import handed_over
 from .parts import MachineParts
 from .process import command
@@ -20,6 +20,7 @@ from .unmodelled import check_modelled
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel, OutputChannel
+    from ..channel.group import InputGroup, OutputGroup
     from ..channel.uri import ChannelAddress
     from ..ram.block import RAMBlock
 
@@ -49,11 +50,11 @@ class MigrationCommands(MachineParts):
     @command
     def migrate(
         self,
-        target: str | ChannelAddress | OutputChannel,
+        target: str | ChannelAddress | OutputChannel | OutputGroup,
         *,
         cpr: ChannelAddress | None = None,
     ) -> None:
-        """Begin to save or send the guest to a URI, an address or an open channel.
+        """Begin to save or send the guest to a URI, an address or open channels.
 
         The transfer goes on while time passes.  ``cpr`` is where descriptors are handed over in
         mode cpr-transfer; other modes do not look at it.
@@ -72,19 +73,19 @@ class MigrationCommands(MachineParts):
         self.blockers.check(self.parameters.mode)
         check_compatible(request)
         policy_for(self.parameters.mode)
-        check_modelled(End.SOURCE, self.capabilities)
-        to.check_fits(self.ram, mapped_ram=Capability.MAPPED_RAM in self.capabilities)
+        check_modelled(self.capabilities)
+        to.check_fits(self.ram, self._needs, mapped_ram=Capability.MAPPED_RAM in self.capabilities)
         self.source.prepare(self.clock.now)
         try:
             if self.parameters.mode is MigMode.CPR_TRANSFER:
                 self._hand_over(to)
                 return
-            channel = to.open(self.connector)
+            channel = to.open(self.connector, self._needs)
         except ChannelError as error:
             self.source.fail_early(error)
             raise
         if channel is not None:
-            self.source.connect(channel, self.clock.now)
+            self.source.connect(channel, self.clock.now, to.further)
 
     def _hand_over(self, to: Target) -> None:
         """Give the memory away; the stream is begun when the other process listens for it."""
@@ -94,18 +95,21 @@ class MigrationCommands(MachineParts):
             if not self.source.waits_for_channel:
                 return
             try:
-                channel = to.open(self.connector)
+                channel = to.open(self.connector, self._needs)
             except ChannelError as error:
                 self.outgoing_failed(error)
             else:
                 if channel is not None:
-                    self.outgoing_ready(channel)
+                    self.outgoing_ready(channel, to.further)
 
         self.connector.hand_over(to.cpr, handed_over(self.ram), listened_for)
 
     @command
     def migrate_incoming(
-        self, origin: str | ChannelAddress | InputChannel, *, exit_on_error: bool = True
+        self,
+        origin: str | ChannelAddress | InputChannel | InputGroup,
+        *,
+        exit_on_error: bool = True,
     ) -> None:
         """Begin to load the guest from a URI, an address or an open channel.
 
@@ -137,17 +141,19 @@ class MigrationCommands(MachineParts):
         if not self.source.running:
             self.connector.abandon()
 
-    def outgoing_ready(self, channel: OutputChannel) -> None:
-        """Go on with the migration that waited for ``channel``; for connectors."""
+    def outgoing_ready(
+        self, channel: OutputChannel, further: tuple[OutputChannel, ...] = ()
+    ) -> None:
+        """Go on with the migration that waited for these channels; for connectors."""
         self.driver.catch_up()
-        self.source.connect(channel, self.clock.now)
+        self.source.connect(channel, self.clock.now, further)
 
     def outgoing_failed(self, error: ChannelError) -> None:
         """End the migration that waited for a channel; for connectors."""
         self.source.fail_early(error)
 
-    def incoming_ready(self, channel: InputChannel) -> None:
-        """Begin the load that waited for ``channel``; for connectors."""
+    def incoming_ready(self, channel: InputChannel | InputGroup) -> None:
+        """Begin the load that waited for these channels; for connectors."""
         self.incoming.connect(channel, exit_on_error=self._exit_on_error)
 
     @command
@@ -204,10 +210,10 @@ class MigrationCommands(MachineParts):
     def _start_incoming(self, origin: Origin, *, exit_on_error: bool) -> None:
         cpr_channel = self.config.handed_over
         check_transport(self._request(End.TARGET, origin.transport, cpr_channel=cpr_channel))
-        check_modelled(End.TARGET, self.capabilities)
+        check_modelled(self.capabilities)
         self.incoming.prepare()
         try:
-            channel = origin.open(self.connector)
+            channel = origin.open(self.connector, self._needs)
         except ChannelError:
             # QEMU stays in setup for good and refuses every further attempt.
             if self.config.profile.forgives:
@@ -216,6 +222,10 @@ class MigrationCommands(MachineParts):
         self._exit_on_error = exit_on_error
         if channel is not None:
             self.incoming.connect(channel, exit_on_error=exit_on_error)
+
+    @property
+    def _needs(self) -> Needs:
+        return Needs.of(self.capabilities.enabled, self.parameters)
 
     def _request(
         self, end: End, transport: Transport, *, cpr_channel: bool = False

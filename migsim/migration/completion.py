@@ -31,6 +31,8 @@ def final_sync(engine: Outgoing, now: float, max_pages: int) -> Work:
         to.writer.command(CommandKind.SWITCHOVER_START)
     to.writer.begin_part(RAM_SECTION_ID, SectionType.END)
     work = engine.sync(now, in_loop=False)
+    if to.xbzrle is not None:
+        to.xbzrle.last_stage = True
     run.stage = Stage.FINAL_RAM
     sent = final_ram(engine, now, max_pages)
     sent.synced_pages = work.synced_pages
@@ -42,13 +44,13 @@ def final_ram(engine: Outgoing, _now: float, max_pages: int) -> Work:
     run, to = engine.current(), engine.transfer()
     work = to.sender.send(to.writer, stop_above=None, max_pages=max_pages)
     run.counters.add(work, guest_runs=engine.guest_runs)
-    run.transferred = to.out.transferred
+    engine.count_transferred()
     if not to.sender.dirty_pages:
         _refuse_shared_bitmaps(engine)
-        before = to.out.accounted
+        before = to.writer.accounted
         to.writer.end_records()
         # The bitmaps of mapped-ram count as RAM, the end record of completion does not.
-        bitmaps = to.out.accounted - before - EOS_BYTES
+        bitmaps = to.writer.accounted - before - EOS_BYTES
         run.counters.book(bitmaps, guest_runs=engine.guest_runs)
         to.writer.footer(RAM_SECTION_ID)
         run.stage = Stage.DEVICES
@@ -58,10 +60,10 @@ def final_ram(engine: Outgoing, _now: float, max_pages: int) -> Work:
 def devices(engine: Outgoing, _now: float, _max_pages: int) -> Work:
     """Write the state of all devices, the end mark and the description."""
     run, to, vm = engine.current(), engine.transfer(), engine.vm
-    before = to.out.position
+    before = to.writer.accounted
     write_devices(engine, vm.save_sections(engine.stored_state, run.old_was_suspended))
     run.stage = Stage.FINISH
-    return Work(bytes_out=to.out.position - before, phase=Phase.DEVICE)
+    return Work(bytes_out=to.writer.accounted - before, phase=Phase.DEVICE)
 
 
 def write_devices(engine: Outgoing, sections: Iterable[SavedSection]) -> None:
@@ -77,14 +79,15 @@ def write_devices(engine: Outgoing, sections: Iterable[SavedSection]) -> None:
             entry=section.description,
         )
     to.writer.finish(description=not engine.vm.suppress_vmdesc)
-    engine.current().transferred = to.out.transferred
+    engine.count_transferred()
 
 
 def finish(engine: Outgoing, now: float, _max_pages: int) -> Work:
     """Close the channel, work out the times and end as ``completed``."""
     run = engine.current()
-    _refuse_one_way_return_path(engine)
-    engine.transfer().channel.close()
+    if not _answered(engine):
+        return Work(idle=True)
+    engine.transfer().close()
     run.downtime_ms = elapsed_ms(now if run.stopped_s is None else run.stopped_s, now)
     engine.note_times(now)
     engine.status.move(engine.status.value, MigrationStatus.COMPLETED)
@@ -102,10 +105,19 @@ def _enter_postmigrate(engine: Outgoing) -> None:
         raise AbortError("migrate", engine.vm.run.state.value, hint) from error
 
 
-def _refuse_one_way_return_path(engine: Outgoing) -> None:
-    """A file or pipe cannot answer, which QEMU finds out at the very end."""
-    if Capability.RETURN_PATH in engine.vm.capabilities:
+def _answered(engine: Outgoing) -> bool:
+    """Whether the target has said its last word on the return path, if there is one.
+
+    A file or pipe cannot answer, which QEMU finds out at the very end.
+    """
+    if Capability.RETURN_PATH not in engine.vm.capabilities:
+        return True
+    answers = engine.transfer().answers
+    if answers is None:
         raise ChannelError("return path", "read", "the channel carries bytes one way only")
+    if answers.over:
+        answers.check()
+    return answers.over
 
 
 def _refuse_shared_bitmaps(engine: Outgoing) -> None:

@@ -15,9 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from ..channel.group import InputGroup
 from ..errors import AbortError, MigsimError
 from ..qapi.enums import Capability, MigrationStatus, RunState
 from ..qapi.transitions import live_states
+from .answers import Replies
 from .loader import Loaded, LoaderView, load_stream
 from .status import StatusVariable
 from .work import Phase, Work
@@ -48,7 +50,8 @@ class Stage(enum.Enum):
 
 @dataclass(slots=True)
 class _Run:
-    channel: InputChannel
+    group: InputGroup
+    replies: Replies
     exit_on_error: bool
     stage: Stage = Stage.LISTEN
     loaded: Loaded | None = None
@@ -100,9 +103,10 @@ class MigrationIncoming:
         status, self.error = self._before
         self.status.reset(status)
 
-    def connect(self, channel: InputChannel, *, exit_on_error: bool) -> None:
-        """Take the open channel; loading begins with the next step."""
-        self._run = _Run(channel, exit_on_error)
+    def connect(self, origin: InputChannel | InputGroup, *, exit_on_error: bool) -> None:
+        """Take the open channel or channels; loading begins with the next step."""
+        group = origin if isinstance(origin, InputGroup) else InputGroup(origin)
+        self._run = _Run(group, Replies(group.main), exit_on_error)
 
     def step(self) -> Work:
         """Do the next piece of work.
@@ -124,18 +128,19 @@ class MigrationIncoming:
         self._start_guest(run.loaded)
         self.addresses.clear()
         self.status.move(MigrationStatus.ACTIVE, MigrationStatus.COMPLETED)
+        self._say_goodbye(run, failed=False)
         return Work()
 
     def abandon(self) -> None:
         """Let go of the source without loading it."""
         run, self._run = self._run, None
         if run is not None:
-            run.channel.close()
+            run.group.close()
 
     def _load(self, run: _Run) -> Work:
         if not run.begun:
             run.begun = True
-            if self.background is None or run.channel.seekable() is not None:
+            if self.background is None or run.group.main.seekable() is not None:
                 self._load_now(run)
             else:
                 self.background(lambda: self._load_now(run))
@@ -155,11 +160,12 @@ class MigrationIncoming:
     def _load_now(self, run: _Run) -> None:
         """Load the whole stream; the outcome is kept for the next step."""
         try:
-            run.loaded = load_stream(run.channel, self._vm)
+            run.loaded = load_stream(run.group, self._vm, run.replies)
         except BaseException as problem:
             run.problem = problem
         finally:
-            run.channel.close()
+            if not run.replies.is_open:
+                run.group.close()
             run.over = True
 
     def _fail(self, run: _Run, error: MigsimError) -> None:
@@ -167,7 +173,14 @@ class MigrationIncoming:
         self.error = error
         self.addresses.clear()
         self.status.move(MigrationStatus.ACTIVE, MigrationStatus.FAILED)
+        self._say_goodbye(run, failed=True)
         self._vm.load_failed(exit_on_error=run.exit_on_error)
+
+    @staticmethod
+    def _say_goodbye(run: _Run, *, failed: bool) -> None:
+        """Tell a source that listens how it ended, and hang up."""
+        run.replies.shut(failed=failed)
+        run.group.close()
 
     def _start_guest(self, loaded: Loaded) -> None:
         """Enter the stored state; a live guest starts, or stays paused without autostart."""

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ..channel.group import InputGroup
 from ..errors import AbortError, IncompatibleError, StreamError
 from ..qapi.enums import Capability, RunState
 from ..qapi.transitions import runstate_allows
 from ..ram.journal import RamJournal
 from ..stream.items import (
+    Command,
     Configuration,
     DeviceSection,
     EndMarker,
@@ -27,17 +29,24 @@ from ..stream.items import (
     PageBatch,
     RamBlocks,
 )
+from ..stream.multifd import MultifdChannels
+from ..stream.multifd_live import LiveChannels
+from ..stream.multifd_writer import NO_UUID
 from ..stream.options import StreamOptions
 from ..stream.reader import StreamReader
+from ..stream.source import ByteSource
+from ..stream.wire import U32, CommandKind
 from ..stream.xbzrle_records import XbzrleBatch
 from ..units import PAGE_BITS, PAGE_SIZE
 from ..vmstate.common import GLOBALSTATE, read_globalstate
+from .answers import Replies
 from .environment import MachineView
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel
     from ..guest.devices import Device
     from ..ram.block import RAMBlock
+    from ..stream.ram_reader import PageChannels
     from ..vmstate.fields import Value, VMStateDescription
 
 
@@ -89,8 +98,12 @@ class _Findings:
     adopted: list[DeviceSection] = field(default_factory=list)
 
 
-def load_stream(channel: InputChannel, vm: LoaderView) -> Loaded:
-    """Load the stream that ``channel`` gives into ``vm`` and return what else it said.
+def load_stream(
+    origin: InputChannel | InputGroup, vm: LoaderView, replies: Replies | None = None
+) -> Loaded:
+    """Load the stream that ``origin`` gives into ``vm`` and return what else it said.
+
+    ``replies`` answers the source where the stream asks for it.
 
     Raises:
         StreamError: the bytes are malformed or cut off.
@@ -101,23 +114,29 @@ def load_stream(channel: InputChannel, vm: LoaderView) -> Loaded:
 
     After any of these the machine is as it was.
     """
-    return _Loader(channel, vm).run()
+    group = origin if isinstance(origin, InputGroup) else InputGroup(origin)
+    return _Loader(group, vm, replies or Replies(group.main)).run()
 
 
 class _Loader:
-    def __init__(self, channel: InputChannel, vm: LoaderView) -> None:
-        self._channel = channel
+    def __init__(self, group: InputGroup, vm: LoaderView, replies: Replies) -> None:
+        self._channel = group.main
+        self._group = group
         self._vm = vm
-        self._start = channel.position
+        self._replies = replies
+        self._start = group.main.position
+        self._channels: PageChannels | None = None
         self._ignore_shared = Capability.X_IGNORE_SHARED in vm.capabilities
 
     def run(self) -> Loaded:
         journal = RamJournal(block for block in self._vm.ram if block.migratable)
         if self._channel.seekable() is not None:
             # Found by walking headers alone; nothing that can fail is left but the devices.
-            self._walk(None)
+            self._walk(None, _Findings())
+        found = _Findings()
         try:
-            found = self._walk(journal)
+            self._open_channels(found, journal)
+            self._walk(journal, found)
             self._load_devices(found)
         except BaseException:
             journal.rollback()
@@ -127,13 +146,35 @@ class _Loader:
             self._vm.adopt_devices(found.adopted)
         return Loaded(found.runstate, found.was_suspended, found.end - self._start)
 
+    def _open_channels(self, found: _Findings, journal: RamJournal) -> None:
+        """Begin to read the channels of multifd, if there are any."""
+        group, vm = self._group, self._vm
+        if not group.further:
+            return
+        uuid = vm.uuid or NO_UUID
+        if group.ready is None:
+            sources = [ByteSource(channel) for channel in group.further]
+            self._channels = MultifdChannels(sources, uuid=uuid)
+            return
+        live = LiveChannels(
+            group,
+            lambda batch: _apply(journal, self._check_pages(batch, found), batch),
+            uuid=uuid,
+            compression=vm.parameters.multifd_compression,
+        )
+        self._channels, self._channel = live, live.main
+
     def _items(self) -> Iterator[Item]:
         switches = self._vm.switches
         options = StreamOptions(
             footers=switches.send_section_footer, configuration=switches.send_configuration
         )
         reader = StreamReader(
-            self._channel, self._describe, local=self._local_values, options=options
+            self._channel,
+            self._describe,
+            local=self._local_values,
+            options=options,
+            channels=self._channels,
         )
         return iter(reader)
 
@@ -158,9 +199,8 @@ class _Loader:
         device = self._vm.find_device(name, instance_id)
         return device.values if device else None
 
-    def _walk(self, journal: RamJournal | None) -> _Findings:
+    def _walk(self, journal: RamJournal | None, found: _Findings) -> None:
         """Go through the stream once and check it; write RAM if there is a journal to write to."""
-        found = _Findings()
         for item in self._items_that_matter():
             found.end = item.offset
             match item:
@@ -181,9 +221,22 @@ class _Loader:
                     raise IncompatibleError(
                         item.offset, "section", "a section of this machine", "an unknown one"
                     )
+                case Command() if journal is not None:
+                    self._obey(item)
                 case _:
                     pass
-        return found
+
+    def _obey(self, command: Command) -> None:
+        """Do what a command of the source asks for."""
+        match command.number:
+            case CommandKind.OPEN_RETURN_PATH:
+                self._replies.open(command.offset)
+                if Capability.SWITCHOVER_ACK in self._vm.capabilities:
+                    self._replies.switchover_ack()
+            case CommandKind.PING:
+                self._replies.pong(U32.unpack(command.data)[0], command.offset)
+            case _:
+                pass
 
     def _check_configuration(self, item: Configuration) -> None:
         vm = self._vm

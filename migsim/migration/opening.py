@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from ..qapi.enums import Capability, ZeroPageDetection
+from ..channel.base import AnsweredChannel
+from ..qapi.enums import Capability, MultiFDCompression, ZeroPageDetection
+from ..stream.engine_ram import MultifdPassWriter, XbzrleWriter
 from ..stream.items import BlockInfo
+from ..stream.mapped_writer import MappedWriter
+from ..stream.multifd_writer import NO_UUID, MultifdWriter
 from ..stream.options import StreamOptions
 from ..stream.outfile import OutFile
+from ..stream.ram_writer import RamWriter, RecordWriter
 from ..stream.writer import StreamWriter
+from ..stream.xbzrle_cache import XbzrleCache
+from .answers import Answers
 from .ram_sender import RamSender
 from .run import Transfer
 from .snapshot_sender import SnapshotSender
@@ -19,8 +27,13 @@ if TYPE_CHECKING:
     from .outgoing import Outgoing
 
 
-def open_transfer(engine: Outgoing, channel: OutputChannel) -> Transfer:
-    """Return everything that writes to ``channel`` in the form that the capabilities ask for."""
+def open_transfer(
+    engine: Outgoing, channel: OutputChannel, further: tuple[OutputChannel, ...] = ()
+) -> Transfer:
+    """Return everything that writes, in the form that the capabilities ask for.
+
+    ``further`` are the channels of multifd, which get their initial packets at once.
+    """
     out = OutFile(channel)
     snapshot = Capability.BACKGROUND_SNAPSHOT in engine.vm.capabilities
     sender = (SnapshotSender if snapshot else RamSender)(
@@ -28,16 +41,71 @@ def open_transfer(engine: Outgoing, channel: OutputChannel) -> Transfer:
         detect_zero=detects_zero_pages(engine),
         chunk_shift=engine.vm.switches.clear_bitmap_shift,
     )
-    return Transfer(channel, out, open_writer(engine, out), sender)
+    ram = open_ram(engine, out, further)
+    return Transfer(
+        channel,
+        out,
+        open_writer(engine, out, ram),
+        sender,
+        further,
+        xbzrle=ram if isinstance(ram, XbzrleWriter) else None,
+        answers=open_answers(engine, channel),
+    )
 
 
-def open_writer(engine: Outgoing, out: OutFile) -> StreamWriter:
-    """Return the writer of the stream, with RAM in the form of the capabilities."""
+def open_ram(engine: Outgoing, out: OutFile, further: tuple[OutputChannel, ...]) -> RamWriter:
+    """Return what writes RAM."""
+    if engine.mapped_ram:
+        return MappedWriter(out, multifd=Capability.MULTIFD in engine.vm.capabilities)
+    if further:
+        return MultifdPassWriter(
+            out,
+            open_multifd(engine, further),
+            detection=engine.vm.parameters.zero_page_detection,
+            per_section=engine.vm.switches.multifd_flush_after_each_section,
+        )
+    if Capability.XBZRLE in engine.vm.capabilities:
+        return open_xbzrle(engine, out)
+    return RecordWriter(out)
+
+
+def open_multifd(engine: Outgoing, further: tuple[OutputChannel, ...]) -> MultifdWriter:
+    """Return what writes to the channels of multifd."""
+    params = engine.vm.parameters
+    compression = params.multifd_compression
+    zlib = compression is MultiFDCompression.ZLIB
+    return MultifdWriter(
+        further,
+        compression=compression,
+        level=params.multifd_zlib_level if zlib else params.multifd_zstd_level,
+        uuid=engine.vm.uuid or NO_UUID,
+    )
+
+
+def open_xbzrle(engine: Outgoing, out: OutFile) -> XbzrleWriter:
+    """Return what writes records and deltas; blocks lie one behind another in the cache's eyes."""
+    blocks = list(engine.vm.ram)
+    ends = list(accumulate(block.max_pages for block in blocks))
+    firsts = {block.name: end - block.max_pages for block, end in zip(blocks, ends, strict=True)}
+    stats = engine.current().counters.xbzrle
+    return XbzrleWriter(
+        out, XbzrleCache(engine.vm.parameters.xbzrle_cache_size, stats=stats), firsts
+    )
+
+
+def open_answers(engine: Outgoing, channel: OutputChannel) -> Answers | None:
+    """Return the return path, None where none is asked for or the channel has no other way."""
+    wanted = Capability.RETURN_PATH in engine.vm.capabilities
+    return Answers(channel) if wanted and isinstance(channel, AnsweredChannel) else None
+
+
+def open_writer(engine: Outgoing, out: OutFile, ram: RamWriter) -> StreamWriter:
+    """Return the writer of the stream, whose RAM ``ram`` writes."""
     switches = engine.vm.switches
     options = StreamOptions(
         footers=switches.send_section_footer, configuration=switches.send_configuration
     )
-    return StreamWriter(out, options=options, mapped_ram=engine.mapped_ram)
+    return StreamWriter(out, options=options, mapped_ram=engine.mapped_ram, ram=ram)
 
 
 def announcements(engine: Outgoing) -> list[BlockInfo]:

@@ -69,12 +69,15 @@ class Outgoing:
         counted = in_loop or not self.loop_counts
         run.counters.dirty_sync_count += counted
         new = to.sender.sync()
+        if to.xbzrle is not None:
+            to.xbzrle.dirty_sync_count = run.counters.dirty_sync_count
         run.dirty_rate.observe(
             now,
             new,
             to.sender.dirty_pages,
-            to.out.transferred,
+            to.writer.transferred,
             self.vm.parameters,
+            counters=run.counters,
             auto_converge=Capability.AUTO_CONVERGE in self.vm.capabilities,
         )
         told = counted and not (first and self.loop_counts)
@@ -117,6 +120,26 @@ class Outgoing:
         if transfer is None:
             raise StateError("step", self.status.value, hint="the migration has no channel")
         return transfer
+
+    def count_transferred(self) -> None:
+        """Take note of the bytes that have left."""
+        run, to = self.current(), self.transfer()
+        run.transferred = to.writer.transferred
+        run.counters.multifd_bytes = to.writer.side_bytes
+
+    def listen(self) -> None:
+        """Take in what the target has said on the return path."""
+        to = self.run.transfer if self.run is not None else None
+        if to is not None and to.answers is not None:
+            to.answers.listen()
+
+    @property
+    def can_switch_over(self) -> bool:
+        """Whether a running guest may be stopped: with ``switchover-ack`` the target decides."""
+        if Capability.SWITCHOVER_ACK not in self.vm.capabilities or not self.guest_runs:
+            return True
+        answers = self.transfer().answers
+        return answers is not None and answers.switchover_acked
 
     @property
     def pending_bytes(self) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..qapi.enums import Capability, MigMode, MigrationStatus, RunState
-from ..stream.wire import EOS_BYTES
+from ..stream.wire import EOS_BYTES, U32, CommandKind
+from .answers import SETUP_PING
 from .convergence import elapsed_ms
 from .opening import announcements, stored_uuid
 from .run import RAM_SECTION_ID, Stage
@@ -23,15 +24,15 @@ def set_up(engine: Outgoing, now: float, _max_pages: int) -> Work:
     """Write header, configuration and the block list; call all RAM dirty; first sync."""
     run, to, vm = engine.current(), engine.transfer(), engine.vm
     run.worker_s = now
-    run.convergence.start(now, to.out.transferred)
+    run.convergence.start(now, to.writer.transferred)
     if Capability.AUTO_CONVERGE in vm.capabilities:
         run.dirty_rate.throttle.start_timer(now, 0)
-    before = to.out.position
+    before = to.writer.accounted
     to.sender.begin()
     work = engine.sync(now, first=True)
     write_setup(engine)
     run.stage = Stage.ACTIVATE
-    work.bytes_out = to.out.position - before
+    work.bytes_out = to.writer.accounted - before
     work.phase = Phase.SETUP
     return work
 
@@ -43,6 +44,9 @@ def write_setup(engine: Outgoing) -> None:
     if vm.switches.send_configuration:
         stored = [capability.value for capability in vm.capabilities.in_stream]
         to.writer.configuration(vm.machine_name, stored, stored_uuid(engine))
+    if Capability.RETURN_PATH in vm.capabilities:
+        to.writer.command(CommandKind.OPEN_RETURN_PATH)
+        to.writer.command(CommandKind.PING, U32.pack(SETUP_PING))
     to.writer.ram_setup(RAM_SECTION_ID, announcements(engine))
 
 
@@ -58,7 +62,7 @@ def activate(engine: Outgoing, now: float, max_pages: int) -> Work:
 def iterate(engine: Outgoing, now: float, max_pages: int) -> Work:
     """One turn of the precopy loop: measure, wait, finish, or send one part."""
     run, params = engine.current(), engine.vm.parameters
-    run.transferred = engine.transfer().out.transferred
+    engine.count_transferred()
     if run.convergence.window_over(now):
         engine.close_window(now)
     if run.convergence.exceeded(run.transferred, params.max_bandwidth):
@@ -70,12 +74,15 @@ def iterate(engine: Outgoing, now: float, max_pages: int) -> Work:
         not engine.pending_bytes and engine.loop_counts
     ):
         work.synced_pages += engine.sync(now).synced_pages
-    if not engine.pending_bytes or engine.pending_bytes < run.convergence.threshold_bytes:
+    small = not engine.pending_bytes or engine.pending_bytes < run.convergence.threshold_bytes
+    if small and engine.can_switch_over:
         stop = _switchover(engine, now)
         stop.synced_pages = work.synced_pages
         return stop
     part = _send_part(engine, max_pages)
     part.synced_pages = work.synced_pages
+    if small and not part.normal_pages + part.zero_pages:
+        part.wake_at = run.convergence.wake_at  # nothing to do until the target is ready
     return part
 
 
@@ -83,12 +90,14 @@ def _send_part(engine: Outgoing, max_pages: int) -> Work:
     run, to = engine.current(), engine.transfer()
     budget = run.convergence.budget_bytes(engine.vm.parameters.max_bandwidth)
     limit = None if budget is None else run.convergence.rate_base_bytes + budget
+    if to.xbzrle is not None:
+        to.xbzrle.resize(engine.vm.parameters.xbzrle_cache_size)
     to.writer.begin_part(RAM_SECTION_ID)
     work = to.sender.send(to.writer, stop_above=limit, max_pages=max_pages)
     run.counters.add(work, guest_runs=engine.guest_runs)
     to.writer.end_ram_part(RAM_SECTION_ID)
     run.counters.book(EOS_BYTES, guest_runs=engine.guest_runs)
-    run.transferred = to.out.transferred
+    engine.count_transferred()
     return work
 
 

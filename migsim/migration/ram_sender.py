@@ -108,10 +108,13 @@ class RamSender:
         """
         work = Work()
         while self.dirty_pages and max_pages > 0:
-            room = None if stop_above is None else stop_above - writer.out.transferred
+            room = None if stop_above is None else stop_above - writer.transferred
             if room is not None and room < 0:
-                break
+                return work
             max_pages -= self._send_batch(writer, work, room, max_pages)
+        if not self.dirty_pages and (stop_above is None or writer.transferred <= stop_above):
+            # The search that finds nothing has gone all the way round.
+            writer.wrapped()
         return work
 
     def _send_batch(
@@ -125,7 +128,7 @@ class RamSender:
             pfns = bitmap.take(self._pfn, self._limit(block, room, max_pages, PAGE_RECORD_BYTES))
             zero = self._zero_mask(block, pfns)
         if not zero.size:
-            self._next_block()
+            self._next_block(writer)
             return 0
         plan = writer.plan(block.name, zero, room)
         zero = zero[: plan.count]
@@ -138,14 +141,17 @@ class RamSender:
         # Where no bytes are written, only the number of pages is looked at.
         sent = np.broadcast_to(np.int64(first), plan.count) if pfns is None else pfns[: plan.count]
         data = block.read(sent) if block.backend.has_bytes else None
-        before = writer.out.accounted
+        before, beside, compact = _sent_so_far(writer)
         writer.pages(block.name, sent, data, zero, plan)
         self._pfn = after
         self.dirty_pages -= plan.count
         zeros = int(np.count_nonzero(zero))
         work.zero_pages += zeros
-        work.normal_pages += plan.count - zeros
-        work.bytes_out += writer.out.accounted - before
+        after_bytes, after_beside, after_compact = _sent_so_far(writer)
+        work.compact_pages += after_compact - compact
+        work.normal_pages += plan.count - zeros - (after_compact - compact)
+        work.side_bytes += after_beside - beside
+        work.bytes_out += after_bytes - before
         return plan.count
 
     def _limit(self, block: RAMBlock, room: int | None, max_pages: int, record_bytes: int) -> int:
@@ -179,6 +185,14 @@ class RamSender:
             return np.zeros(pfns.size, dtype=bool)
         return block.zero_mask(pfns)
 
-    def _next_block(self) -> None:
+    def _next_block(self, writer: StreamWriter) -> None:
         self._block_index = (self._block_index + 1) % len(self._blocks)
         self._pfn = 0
+        if not self._block_index:
+            writer.wrapped()
+
+
+def _sent_so_far(writer: StreamWriter) -> tuple[int, int, int]:
+    """Return bytes on all channels, those beside the main one, and pages less than whole."""
+    beside = writer.side_bytes
+    return writer.accounted, beside, writer.compact_pages

@@ -27,15 +27,6 @@ _UNDER_WAY = frozenset(
     }
 )
 """Statuses that report times and RAM of a migration that is still going on."""
-_NO_XBZRLE = {
-    "bytes": 0,
-    "pages": 0,
-    "cache-miss": 0,
-    "cache-miss-rate": 0.0,
-    "encoding-rate": 0.0,
-    "overflow": 0,
-}
-"""The cache of a migration that encoded nothing; no other is modelled."""
 
 
 def query_migrate(
@@ -84,7 +75,7 @@ def query_migrate(
         info["downtime"] = run.downtime_ms
         info["ram"] = _ram(run, ram_total_bytes)
     if xbzrle_cache_bytes is not None and "ram" in info:
-        info["xbzrle-cache"] = {"cache-size": xbzrle_cache_bytes} | _NO_XBZRLE
+        info["xbzrle-cache"] = {"cache-size": xbzrle_cache_bytes} | _xbzrle(run)
     return info
 
 
@@ -105,10 +96,22 @@ def _ram(run: Run, total_bytes: int) -> dict[str, object]:
         "dirty-sync-count": counters.dirty_sync_count,
         "postcopy-requests": 0,
         "page-size": PAGE_SIZE,
-        "multifd-bytes": 0,
+        "multifd-bytes": counters.multifd_bytes,
         "pages-per-second": run.convergence.pages_per_second,
         "precopy-bytes": counters.precopy_bytes,
         "downtime-bytes": counters.downtime_bytes,
         "postcopy-bytes": 0,
         "dirty-sync-missed-zero-copy": 0,
+    }
+
+
+def _xbzrle(run: Run) -> dict[str, object]:
+    stats = run.counters.xbzrle
+    return {
+        "bytes": stats.bytes,
+        "pages": stats.pages,
+        "cache-miss": stats.cache_miss,
+        "cache-miss-rate": stats.cache_miss_rate,
+        "encoding-rate": stats.encoding_rate,
+        "overflow": stats.overflow,
     }

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from ..errors import ChannelError
 from .statistics import DirtyRate, RamCounters
 
 if TYPE_CHECKING:
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 
     from ..channel.base import OutputChannel
     from ..qapi.enums import RunState
+    from ..stream.engine_ram import XbzrleWriter
     from ..stream.outfile import OutFile
     from ..stream.writer import StreamWriter
+    from .answers import Answers
     from .convergence import Convergence
     from .environment import SavedSection
     from .modes import ModePolicy
@@ -46,12 +49,41 @@ PhaseStep: TypeAlias = "Callable[[Outgoing, float, int], Work]"
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """The open end of a migration: channel, accounting, records, and the scan over RAM."""
+    """The open end of a migration.
+
+    Attributes:
+        channel: the main channel.
+        out: its accounting.
+        writer: what puts the stream together.
+        sender: the scan over RAM.
+        further: channels of multifd.
+        xbzrle: the writer of RAM if it encodes pages.
+        answers: the return path, if there is one.
+    """
 
     channel: OutputChannel
     out: OutFile
     writer: StreamWriter
     sender: RamSender
+    further: tuple[OutputChannel, ...] = ()
+    xbzrle: XbzrleWriter | None = None
+    answers: Answers | None = None
+
+    @property
+    def channels(self) -> tuple[OutputChannel, ...]:
+        """The main channel, and those of multifd."""
+        return self.channel, *self.further
+
+    def close(self) -> None:
+        """Close all channels; the first problem is raised when all are closed."""
+        problems: list[ChannelError] = []
+        for channel in self.channels:
+            try:
+                channel.close()
+            except ChannelError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
 
 
 @dataclass(slots=True)

@@ -66,8 +66,12 @@ class MigrationSource(Outgoing):
         )
         self.status.move(self.status.value, MigrationStatus.SETUP)
 
-    def connect(self, channel: OutputChannel, now: float) -> None:
-        """Take the open channel, tell the notifiers, and in a CPR mode stop the guest.
+    def connect(
+        self, channel: OutputChannel, now: float, further: tuple[OutputChannel, ...] = ()
+    ) -> None:
+        """Take the open channels, tell the notifiers, and in a CPR mode stop the guest.
+
+        ``further`` are the channels of multifd.
 
         A veto ends the migration as ``failed`` with the guest untouched; `error` holds it.
         """
@@ -77,10 +81,11 @@ class MigrationSource(Outgoing):
         except DeviceError as veto:
             self.fail_early(veto)
             self.notify(NotifyEvent.FAILED)
-            with contextlib.suppress(ChannelError):
-                channel.close()
+            for each in (channel, *further):
+                with contextlib.suppress(ChannelError):
+                    each.close()
             return
-        run.transfer = open_transfer(self, channel)
+        run.transfer = open_transfer(self, channel, further)
         if run.policy.stops_first(self.vm.release):
             self.stop_guest(now)
 
@@ -134,6 +139,7 @@ class MigrationSource(Outgoing):
         if not self.running or self.waits_for_channel:
             return Work(idle=True)
         run = self.current()
+        self.listen()
         try:
             if self.status.value is MigrationStatus.CANCELLING:
                 return self._end_cancelled()
@@ -172,7 +178,7 @@ class MigrationSource(Outgoing):
             return
         if self.run.transfer is not None:
             try:
-                self.run.transfer.channel.close()
+                self.run.transfer.close()
             except ChannelError as error:
                 self.error = self.error or error
         self.release()

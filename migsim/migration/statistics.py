@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..stream.xbzrle_cache import XbzrleStats
 from ..units import PAGE_SIZE
 from .convergence import SYNC_PERIOD_MS, elapsed_ms
 from .throttle import AutoConverge
@@ -24,6 +25,8 @@ class RamCounters:
         precopy_bytes: RAM bytes sent while the guest ran.
         downtime_bytes: RAM bytes sent while it did not.
         dirty_sync_count: dirty syncs so far, which is the number of the current pass.
+        multifd_bytes: bytes written to channels of multifd.
+        xbzrle: counters of the XBZRLE cache.
     """
 
     normal: int = 0
@@ -31,6 +34,8 @@ class RamCounters:
     precopy_bytes: int = 0
     downtime_bytes: int = 0
     dirty_sync_count: int = 0
+    multifd_bytes: int = 0
+    xbzrle: XbzrleStats = field(default_factory=XbzrleStats)
 
     def book(self, size_bytes: int, *, guest_runs: bool) -> None:
         """Book ``size_bytes`` of RAM under the phase that the guest's run state names."""
@@ -43,12 +48,12 @@ class RamCounters:
         """Count the pages of ``work`` and book its bytes."""
         self.normal += work.normal_pages
         self.duplicate += work.zero_pages
-        self.book(work.bytes_out, guest_runs=guest_runs)
+        self.book(work.bytes_out - work.side_bytes, guest_runs=guest_runs)
 
     @property
     def pages_sent(self) -> int:
-        """Pages that went out, with content or without."""
-        return self.normal + self.duplicate
+        """Pages that went out, with content, without, or encoded."""
+        return self.normal + self.duplicate + self.xbzrle.pages
 
 
 @dataclass(slots=True)
@@ -65,6 +70,7 @@ class DirtyRate:
     _period_start_s: float | None = None
     _period_dirty: int = 0
     _period_bytes: int = 0
+    _period_pages: int = 0
     throttle: AutoConverge = field(default_factory=AutoConverge)
 
     def observe(
@@ -75,6 +81,7 @@ class DirtyRate:
         transferred: int,
         params: MigrationParameters,
         *,
+        counters: RamCounters,
         auto_converge: bool,
     ) -> None:
         """Take note of one sync that found ``new_pages`` more and left ``dirty_pages`` dirty."""
@@ -88,6 +95,9 @@ class DirtyRate:
         if auto_converge:
             moved = transferred - self._period_bytes
             self.throttle.check(moved, self._period_dirty * PAGE_SIZE, params)
+        if sent := counters.pages_sent - self._period_pages:
+            counters.xbzrle.end_period(sent)
+        self._period_pages = counters.pages_sent
         self.pages_per_s = self._period_dirty * 1000 // span_ms
         self._period_start_s = now
         self._period_dirty = 0

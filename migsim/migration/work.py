@@ -24,6 +24,8 @@ class Work:
         bytes_out: bytes handed to the channel.
         normal_pages: pages sent with content.
         zero_pages: pages found to be zero.
+        side_bytes: those of ``bytes_out`` that went over channels of multifd.
+        compact_pages: pages sent as deltas, or not at all as they did not change.
         synced_pages: pages whose dirty log was fetched.
         loaded_bytes: bytes of a stream read and applied.
         phase: the fixed part that this step was, if any.
@@ -34,6 +36,8 @@ class Work:
     bytes_out: int = 0
     normal_pages: int = 0
     zero_pages: int = 0
+    side_bytes: int = 0
+    compact_pages: int = 0
     synced_pages: int = 0
     loaded_bytes: int = 0
     phase: Phase | None = None

@@ -114,9 +114,11 @@ class _Source(MigrationSource):
         super().__init__(machine)
         self._machine = machine
 
-    def connect(self, channel: OutputChannel, now: float) -> None:
+    def connect(
+        self, channel: OutputChannel, now: float, further: tuple[OutputChannel, ...] = ()
+    ) -> None:
         """Connect, then put the other accounting into place."""
-        super().connect(channel, now)
+        super().connect(channel, now, further)
         inputs = self._machine.inputs
         run = self.run
         if run is None or run.transfer is None or not inputs.copies_ram:

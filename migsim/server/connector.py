@@ -11,16 +11,18 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from ..channel.file import FileInput, FileOutput
 from ..channel.uri import ChannelAddress, Scheme, split_host
 from ..errors import ChannelError, ParameterError
+from ..machine.addresses import MAIN_ONLY, Needs, open_file_input, open_file_output
 from ..stream.cpr_state import CprEntry
+from .arrivals import Arrivals
 from .handover import send_state
 from .sockets import connect_tcp, connect_unix, described, listen_tcp, listen_unix
 from .transports import LiveInput, LiveOutput, spawn
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel, OutputChannel
+    from ..channel.group import InputGroup
     from ..machine.machine import Machine
     from .reactor import Loop
 
@@ -53,6 +55,7 @@ class LiveConnector:
         self._awaited: tuple[int, InputChannel] | None = None
         self._silent: InputChannel | None = None
         self._handing: socket.socket | None = None
+        self._arrivals = Arrivals(loop, 0, self._complete)
 
     def check(self, address: ChannelAddress) -> None:
         """Refuse what cannot be opened here."""
@@ -62,27 +65,30 @@ class LiveConnector:
         if address.scheme is Scheme.RDMA:
             raise ParameterError("uri", address.uri, "another transport: there is no rdma here")
 
-    def open_output(self, address: ChannelAddress) -> OutputChannel | None:
+    def open_output(
+        self, address: ChannelAddress, needs: Needs = MAIN_ONLY
+    ) -> OutputChannel | None:
         """Open a file, descriptor or command; begin to connect a socket."""
         match address.scheme:
             case Scheme.FILE:
-                fd = self._machine.descriptors.open_path(address.target, os.O_WRONLY)
-                return FileOutput(address.target, address.offset_bytes, fd=fd)
+                return open_file_output(address, needs, self._machine.descriptors)
             case Scheme.FD:
                 return LiveOutput(self._descriptor(address), address.uri)
             case Scheme.EXEC:
                 fd, process = spawn(self._command(address), name=address.uri, output=True)
                 return LiveOutput(fd, address.uri, process)
-            case Scheme.UNIX:
+            case Scheme.UNIX if not needs.further:
                 self._loop.call_soon(self._connect, address, connect_unix, address.target)
+            case Scheme.UNIX:
+                self._connect_aside(address, connect_unix, (address.target,), needs)
             case Scheme.TCP:
-                self._connect_aside(address)
+                self._connect_aside(address, connect_tcp, split_host(address.target), needs)
             case _:
                 problem = ChannelError(address.uri, "connect", "there is no such transport here")
                 self._loop.call_soon(self._failed, problem)
         return None
 
-    def open_input(self, address: ChannelAddress) -> InputChannel | None:
+    def open_input(self, address: ChannelAddress, needs: Needs = MAIN_ONLY) -> InputChannel | None:
         """Open a file; wait for the first byte of a descriptor or command, or for a socket."""
         channel = self._open_input(address)
         self._now_listening()
@@ -91,17 +97,16 @@ class LiveConnector:
     def _open_input(self, address: ChannelAddress) -> InputChannel | None:
         match address.scheme:
             case Scheme.FILE:
-                fd = self._machine.descriptors.open_path(address.target, os.O_RDONLY)
-                return FileInput(address.target, address.offset_bytes, fd=fd)
+                return open_file_input(address, needs, self._machine.descriptors)
             case Scheme.FD:
                 return self._await_bytes(address, self._descriptor(address), None)
             case Scheme.EXEC:
                 fd, process = spawn(self._command(address), name=address.uri, output=False)
                 return self._await_bytes(address, fd, LiveInput(fd, address.uri, process))
             case Scheme.UNIX:
-                self._listen(listen_unix(address.target))
+                self._listen(listen_unix(address.target, needs.further), needs)
             case Scheme.TCP:
-                self._listen(listen_tcp(*split_host(address.target)))
+                self._listen(listen_tcp(*split_host(address.target), needs.further), needs)
             case _:
                 raise ChannelError(address.uri, "listen", "there is no such transport here")
         return None
@@ -140,6 +145,7 @@ class LiveConnector:
         if awaited is not None:
             self._loop.remove_reader(awaited[0])
             awaited[1].close()
+        self._arrivals.abandon()
 
     # Outgoing sockets.
 
@@ -155,38 +161,49 @@ class LiveConnector:
             return
         self._connected(address, sock)
 
-    def _connect_aside(self, address: ChannelAddress) -> None:
+    def _connect_aside(
+        self,
+        address: ChannelAddress,
+        connect: Callable[..., socket.socket],
+        where: tuple[str, ...],
+        needs: Needs,
+    ) -> None:
         """Connect in a thread: names are looked up there, and hosts may not answer."""
         run = self._machine.source.run
 
-        def connect() -> None:
+        def connect_all() -> None:
+            sockets: list[socket.socket] = []
             try:
-                sock = connect_tcp(*split_host(address.target))
+                for _ in range(1 + needs.further):
+                    sockets.append(connect(*where))
             except ChannelError as error:
-                self._loop.call_soon_threadsafe(self._later, run, address, None, error)
+                for sock in sockets:
+                    sock.close()
+                self._loop.call_soon_threadsafe(self._later, run, address, [], error)
             else:
-                self._loop.call_soon_threadsafe(self._later, run, address, sock, None)
+                self._loop.call_soon_threadsafe(self._later, run, address, sockets, None)
 
-        threading.Thread(target=connect, name="mig/connect", daemon=True).start()
+        threading.Thread(target=connect_all, name="mig/connect", daemon=True).start()
 
     def _later(
         self,
         run: object,
         address: ChannelAddress,
-        sock: socket.socket | None,
+        sockets: list[socket.socket],
         error: ChannelError | None,
     ) -> None:
         source = self._machine.source
         if source.run is not run or not source.waits_for_channel:
-            if sock is not None:
+            for sock in sockets:
                 sock.close()
-        elif sock is not None:
-            self._connected(address, sock)
+        elif sockets:
+            self._connected(address, *sockets)
         elif error is not None:
             self._failed(error)
 
-    def _connected(self, address: ChannelAddress, sock: socket.socket) -> None:
-        self._machine.outgoing_ready(LiveOutput(sock.detach(), address.uri))
+    def _connected(self, address: ChannelAddress, *sockets: socket.socket) -> None:
+        main, *further = (LiveOutput(sock.detach(), address.uri) for sock in sockets)
+        self._machine.outgoing_ready(main, tuple(further))
         self._wake()
 
     def _failed(self, error: ChannelError) -> None:
@@ -196,9 +213,10 @@ class LiveConnector:
 
     # Incoming.
 
-    def _listen(self, sock: socket.socket) -> None:
+    def _listen(self, sock: socket.socket, needs: Needs) -> None:
         self._listener = sock
         self._machine.incoming.addresses[:] = [described(sock)]
+        self._arrivals = Arrivals(self._loop, needs.further, self._complete)
         self._loop.add_reader(sock.fileno(), self._accept, sock)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -206,11 +224,14 @@ class LiveConnector:
             client, _ = listener.accept()
         except OSError:
             return
-        uri = f"connection to {listener.getsockname()}"
+        self._arrivals.add(client, f"connection to {listener.getsockname()}")
+
+    def _complete(self, channel: InputChannel | InputGroup) -> None:
+        """Begin to load: everything that belongs to the migration is connected."""
         addresses = list(self._machine.incoming.addresses)
         self.abandon()
         self._machine.incoming.addresses[:] = addresses  # shown until the load is over
-        self._machine.incoming_ready(LiveInput(client.detach(), uri))
+        self._machine.incoming_ready(channel)
         self._wake()
 
     def _await_bytes(

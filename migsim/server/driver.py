@@ -34,7 +34,9 @@ class LoopDriver:
         self._machine = machine
         self._after = after
         self._timer: Timer | None = None
-        self._watched = -1
+        self._watched: set[int] = set()
+        self._ended_fd = -1
+        self._listened = -1
         self._idle_guest = isinstance(machine.guest.workload, Idle)
         machine.incoming.background = self._aside
         self._turning = False
@@ -56,6 +58,8 @@ class LoopDriver:
             delay = None
         finally:
             self._turning = False
+        if not self._machine.source.running:
+            self._listen(None)
         self._after()
         if self._machine.exited is not None:
             return
@@ -83,49 +87,63 @@ class LoopDriver:
     def _outgoing_ready(self) -> bool:
         """Send what was written; whether the next step of a migration can be made."""
         source = self._machine.source
-        if source.run is None or source.run.transfer is None:
-            return True
-        channel = source.run.transfer.channel
-        if not isinstance(channel, LiveOutput):
-            return True
-        channel.pump()
-        if source.status.value is MigrationStatus.CANCELLING:
-            self._unwatch()
-            return True
-        if channel.blocked:
-            self._watch(channel.fd, write=True)
-            return False
+        transfer = source.run.transfer if source.run is not None else None
+        live = [
+            channel
+            for channel in (transfer.channels if transfer is not None else ())
+            if isinstance(channel, LiveOutput)
+        ]
         self._unwatch()
-        if source.run.stage is Stage.FINISH and channel.error is None:
-            ended = channel.hang_up()
+        self._listen(live[0] if live and transfer and transfer.answers is not None else None)
+        for channel in live:
+            channel.pump()
+        cancelled = source.status.value is MigrationStatus.CANCELLING
+        broken = any(channel.error is not None for channel in live)
+        if not live or cancelled or broken:
+            return True
+        blocked = [channel.fd for channel in live if channel.blocked]
+        for fd in blocked:
+            self._watched.add(fd)
+            self._loop.add_writer(fd, self._wake_up)
+        if blocked:
+            return False
+        if source.run is not None and source.run.stage is Stage.FINISH:
+            ended = live[0].hang_up()
             if ended is not None:
-                self._watch(ended, write=False)
+                self._ended_fd = ended
+                self._loop.add_reader(ended, self._wake_up)
                 return False
         return True
 
-    def _watch(self, fd: int, *, write: bool) -> None:
-        if self._watched >= 0:
-            return
-        self._watched = fd
-        if write:
-            self._loop.add_writer(fd, self._wake_up, fd)
-        else:
-            self._loop.add_reader(fd, self._ended, fd)
-
-    def _wake_up(self, fd: int) -> None:
+    def _wake_up(self) -> None:
         self._unwatch()
-        self.wake()
-
-    def _ended(self, fd: int) -> None:
-        self._unwatch()
-        os.close(fd)
         self.wake()
 
     def _unwatch(self) -> None:
-        fd, self._watched = self._watched, -1
-        if fd >= 0:
+        for fd in self._watched:
             self._loop.remove_writer(fd)
+        self._watched.clear()
+        fd, self._ended_fd = self._ended_fd, -1
+        if fd >= 0:
             self._loop.remove_reader(fd)
+            os.close(fd)
+
+    def _listen(self, channel: LiveOutput | None) -> None:
+        """Watch for what the other side answers on ``channel``, until it says no more."""
+        fd = -1 if channel is None or channel.answers_ended else channel.fd
+        if fd == self._listened:
+            return
+        if self._listened >= 0:
+            self._loop.remove_reader(self._listened)
+        self._listened = fd
+        if fd >= 0 and channel is not None:
+            self._loop.add_reader(fd, self._hear, channel)
+
+    def _hear(self, channel: LiveOutput) -> None:
+        channel.gather()
+        if channel.answers_ended:
+            self._listen(None)
+        self.wake()
 
     def _aside(self, load: Callable[[], None]) -> None:
         """Run a load in a thread of its own."""

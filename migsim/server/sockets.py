@@ -15,8 +15,10 @@ BACKLOG = 16
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
-def listen_unix(path: str) -> socket.socket:
+def listen_unix(path: str, further: int = 0) -> socket.socket:
     """Return a socket that listens at ``path`` with mode 0600; an old socket is replaced.
+
+    ``further`` connections may wait at once beside the usual number.
 
     Raises:
         ChannelError: there is something else than a socket, or the path cannot be bound.
@@ -27,7 +29,7 @@ def listen_unix(path: str) -> socket.socket:
         # Before listen nobody can connect, so there is no moment at which it is open to all.
         sock.bind(path)
         os.chmod(path, 0o600)
-        sock.listen(BACKLOG)
+        sock.listen(BACKLOG + further)
     except OSError as error:
         sock.close()
         raise _failed(f"unix:{path}", "listen", error) from error
@@ -43,8 +45,10 @@ def _remove_stale(path: str) -> None:
         os.unlink(path)
 
 
-def listen_tcp(host: str, port: str) -> socket.socket:
+def listen_tcp(host: str, port: str, further: int = 0) -> socket.socket:
     """Return a socket that listens at the first address of ``host`` that can be bound.
+
+    ``further`` connections may wait at once beside the usual number.
 
     Raises:
         ChannelError: no such host or port, or it is taken.
@@ -56,7 +60,7 @@ def listen_tcp(host: str, port: str) -> socket.socket:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
-            sock.listen(BACKLOG)
+            sock.listen(BACKLOG + further)
         except OSError as error:
             sock.close()
             problem = error

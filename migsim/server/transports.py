@@ -9,17 +9,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
+import stat
 import subprocess
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ChannelError
 
 if TYPE_CHECKING:
-    from ..channel.base import Buffer
+    from ..channel.base import Buffer, InputChannel
 
 _IOV_MAX = 64
+_ANSWER_BYTES = 1 << 16
 
 
 class LiveOutput:
@@ -37,6 +41,8 @@ class LiveOutput:
         self._position = 0
         self.error: ChannelError | None = None
         self.abandoned = False
+        self._answers = bytearray()
+        self.answers_ended = not stat.S_ISSOCK(os.fstat(fd).st_mode)
 
     @property
     def fd(self) -> int:
@@ -76,6 +82,25 @@ class LiveOutput:
         except OSError as error:
             self.error = self._problem(error)
             self._queue.clear()
+
+    def gather(self) -> None:
+        """Take in what the other side has answered."""
+        try:
+            while not self.answers_ended and self._fd >= 0:
+                piece = os.read(self._fd, _ANSWER_BYTES)
+                self._answers += piece
+                self.answers_ended = not piece
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.answers_ended = True
+
+    def take_answers(self) -> bytes:
+        """Return what the other side has answered since the last call."""
+        self.gather()
+        answers = bytes(self._answers)
+        self._answers.clear()
+        return answers
 
     def hang_up(self) -> int | None:
         """Let the other side see the end; return a descriptor that becomes readable when it ended.
@@ -157,6 +182,18 @@ class LiveInput:
         self._position += count
         return count
 
+    @property
+    def fd(self) -> int:
+        """The descriptor; -1 when it is closed."""
+        return self._fd
+
+    def answer(self, data: bytes) -> None:
+        """Send ``data`` back; nobody may listen any more."""
+        view = memoryview(data)
+        with contextlib.suppress(OSError):
+            while view:
+                view = view[os.write(self._fd, view) :]
+
     def seekable(self) -> None:
         """Return None: bytes come in order."""
 
@@ -178,6 +215,17 @@ class LiveInput:
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
+
+
+def readable(channels: Sequence[InputChannel]) -> list[InputChannel]:
+    """Return those of some live channels that have bytes or have ended; wait until one has."""
+    poll = select.poll()
+    by_fd = {channel.fd: channel for channel in channels if isinstance(channel, LiveInput)}
+    for fd in by_fd:
+        if fd < 0:
+            raise ChannelError("channels", "read", "they were closed")
+        poll.register(fd, select.POLLIN)
+    return [by_fd[fd] for fd, _ in poll.poll()]
 
 
 def spawn(args: list[str], *, name: str, output: bool) -> tuple[int, subprocess.Popen[bytes]]:

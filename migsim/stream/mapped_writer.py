@@ -37,7 +37,7 @@ class MappedWriter:
             can load together with mapped-ram.
     """
 
-    def __init__(self, out: OutFile, page_bytes: int = PAGE_SIZE) -> None:
+    def __init__(self, out: OutFile, page_bytes: int = PAGE_SIZE, *, multifd: bool = False) -> None:
         if not isinstance(out.channel, RandomAccessChannel):
             raise ConfigError("mapped-ram", "needs a file that can be seeked")
         self._out = out
@@ -46,6 +46,8 @@ class MappedWriter:
         self._placed: dict[str, PlacedPages] = {}
         self._bitmap_offsets: dict[str, int] = {}
         self._unsaved = False
+        self._multifd = multifd
+        self._page_total = 0
 
     def block_list(self, blocks: Sequence[BlockInfo]) -> None:
         """Write the list with a header for each block, and go on behind the last one's pages."""
@@ -99,7 +101,9 @@ class MappedWriter:
         else:
             placed.write(pfns[~zero_mask], data[~zero_mask])
             placed.forget(pfns[zero_mask])
-        self._out.count_placed((pfns.size - int(zero_mask.sum())) * self._page_bytes)
+        normals = pfns.size - int(zero_mask.sum())
+        self._page_total += normals
+        self._out.count_placed(normals * self._page_bytes)
         self._unsaved = True
 
     def skip_pages(self, block: str, zero_mask: NDArray[np.bool_], plan: PagePlan | None) -> None:
@@ -113,6 +117,19 @@ class MappedWriter:
         batch.apply_to(pages)
         placed.write(batch.pfns, pages)
         self._unsaved = True
+
+    @property
+    def side_bytes(self) -> int:
+        """Bytes of pages written to their places, which are those of multifd where that is on."""
+        return self._page_total * self._page_bytes if self._multifd else 0
+
+    @property
+    def compact_pages(self) -> int:
+        """Every page is stored as one."""
+        return 0
+
+    def wrapped(self) -> None:
+        """Do nothing: places know no rounds."""
 
     def forget_block(self) -> None:
         """Do nothing: there are no records."""

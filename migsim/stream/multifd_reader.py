@@ -145,7 +145,7 @@ class MultifdChannel:
     def __iter__(self) -> Iterator[Packet]:
         """Yield the packets up to the end of the channel."""
         while not self.at_end:
-            yield self._packet()
+            yield self.packet()
 
     def round(self) -> Iterator[Packet]:
         """Yield the packets up to the next sync point, the packet that marks it last.
@@ -156,7 +156,7 @@ class MultifdChannel:
         while True:
             if self.at_end:
                 raise StreamError(self.position, self.section, "a sync packet", "the end")
-            packet = self._packet()
+            packet = self.packet()
             yield packet
             if isinstance(packet, MultifdPacket) and packet.sync:
                 return
@@ -174,7 +174,8 @@ class MultifdChannel:
         if version != VERSION:
             raise StreamError(offset + 4, self.section, f"version {VERSION}", str(version))
 
-    def _packet(self) -> Packet:
+    def packet(self) -> Packet:
+        """Take one packet; waits for it."""
         offset = self.position
         view = self._source.window(HEADER.size)
         if len(view) < HEADER.size:

@@ -38,7 +38,8 @@ Machine types up to 8.0 have none: there each end of a part of the ram section i
 
 _PAGES = packet_pages()
 _TABLE_BYTES = _PAGES * OFFSET_BYTES
-_NO_UUID = bytes(16)
+NO_UUID = bytes(16)
+"""Identity of a machine that was given none."""
 
 
 class MultifdWriter:
@@ -69,7 +70,7 @@ class MultifdWriter:
         *,
         compression: MultiFDCompression = MultiFDCompression.NONE,
         level: int = DEFAULT_LEVEL,
-        uuid: bytes = _NO_UUID,
+        uuid: bytes = NO_UUID,
     ) -> None:
         if not 1 <= len(channels) <= CHANNELS_MAX:
             raise ConfigError("multifd-channels", f"{len(channels)} is not 1 to {CHANNELS_MAX}")
@@ -85,6 +86,11 @@ class MultifdWriter:
         self._pending = 0
         for number, channel in enumerate(channels):
             self._write(channel, INITIAL_PACKET.pack(MAGIC, VERSION, uuid, number))
+
+    @property
+    def room(self) -> int:
+        """Pages that the packet under way has room for; at least 1."""
+        return _PAGES - self._pending
 
     def send(
         self,

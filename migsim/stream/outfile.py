@@ -151,6 +151,18 @@ class OutFile:
         self._account_pages(block_name, zero_mask, plan)
         self._skip(records_bytes(block_name, zero_mask))
 
+    def put_records(
+        self, block_name: str | None, small: NDArray[np.bool_], raw: NDArray[np.uint8]
+    ) -> None:
+        """Write records that are encoded already, of a page each.
+
+        ``small`` says which of them are less than a page: those are counted as zero records, and
+        what they are longer comes behind them.
+        """
+        self._account_pages(block_name, small, None)
+        self._account(raw.size - records_bytes(block_name, small))
+        self._write_large(raw)
+
     def flush(self) -> None:
         """Hand everything to the channel, as at the end of each ram part and of setup."""
         self._transferred += self._state.queued_bytes

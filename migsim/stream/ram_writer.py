@@ -59,6 +59,20 @@ class RamWriter(Protocol):
         """Write changes of pages."""
         ...
 
+    @property
+    def side_bytes(self) -> int:
+        """Bytes that went past the main channel so far."""
+        ...
+
+    @property
+    def compact_pages(self) -> int:
+        """Pages sent so far as less than a page, or not at all because they did not change."""
+        ...
+
+    def wrapped(self) -> None:
+        """Take note that the scan over RAM begins another round."""
+        ...
+
     def forget_block(self) -> None:
         """Make the next page record carry its block's name whatever came before."""
         ...
@@ -125,6 +139,19 @@ class RecordWriter:
         no_pages = np.empty((batch.pfns.size, 0), np.uint8)
         self._out.put(encode_records(name, batch.pfns, no_pages, kinds, batch.deltas).data)
         self._last_block = batch.block
+
+    @property
+    def side_bytes(self) -> int:
+        """Nothing goes elsewhere."""
+        return 0
+
+    @property
+    def compact_pages(self) -> int:
+        """Every page is sent as one."""
+        return 0
+
+    def wrapped(self) -> None:
+        """Do nothing: records know no rounds."""
 
     def forget_block(self) -> None:
         """Forget the block of the record before."""

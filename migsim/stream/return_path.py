@@ -10,15 +10,13 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from ..errors import StreamError
 from ..units import PAGE_SIZE
 from .names import decode_text
+from .source import ByteSource
 from .wire import U32, U64
-
-if TYPE_CHECKING:
-    from .source import ByteSource
 
 SECTION = "return path"
 
@@ -152,12 +150,13 @@ class ReturnPathReader:
     def __iter__(self) -> Iterator[Message]:
         """Yield the messages; once only."""
         while not self._source.at_end:
-            message = self._message()
+            message = self.message()
             yield message
             if isinstance(message, Shut) and not self._source.at_end:
                 raise StreamError(self._source.position, SECTION, "the end behind SHUT", "more")
 
-    def _message(self) -> Message:
+    def message(self) -> Message:
+        """Take one message; waits for it."""
         offset = self._source.position
         raw = self._source.take(MESSAGE_HEADER.size, SECTION, "a message")
         number, size = MESSAGE_HEADER.unpack(raw)
@@ -226,3 +225,60 @@ def _name(data: bytes, at: int, kind: MessageKind, offset: int) -> str:
         expected = f"a block name that ends with {kind.name}"
         raise StreamError(offset + MESSAGE_HEADER.size + at, SECTION, expected, "another length")
     return decode_text(data[at + 1 :])
+
+
+class ReturnPathFeed:
+    """Gives the messages of a return path as its bytes come in, in pieces of any size."""
+
+    def __init__(self, *, page_bytes: int = PAGE_SIZE) -> None:
+        self._pieces = _Pieces()
+        self._reader = ReturnPathReader(ByteSource(self._pieces), page_bytes=page_bytes)
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that are complete with ``data``.
+
+        Raises:
+            StreamError: as `ReturnPathReader`.
+        """
+        self._pieces.data += data
+        while (size := _message_bytes(self._pieces.data)) is not None:
+            self._pieces.limit = size
+            yield self._reader.message()
+
+
+class _Pieces:
+    """Bytes that have come, as a channel that gives one message at a time."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.limit = self.position = 0
+
+    def read_into(self, room: memoryview) -> int:
+        count = min(len(room), self.limit)
+        room[:count] = self.data[:count]
+        del self.data[:count]
+        self.limit -= count
+        self.position += count
+        return count
+
+    def seekable(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self.data.clear()
+
+
+def _message_bytes(data: bytearray) -> int | None:
+    """Return the length of the first message, None as long as it is not complete."""
+    if len(data) < MESSAGE_HEADER.size:
+        return None
+    kind, size = MESSAGE_HEADER.unpack_from(data)
+    if kind not in _LENGTHS or size > MESSAGE_BYTES_MAX:
+        return MESSAGE_HEADER.size  # the reader says what is wrong
+    end: int = MESSAGE_HEADER.size + size
+    if kind == MessageKind.RECV_BITMAP:
+        if len(data) < end + U64.size:
+            return None
+        (bitmap_bytes,) = U64.unpack_from(data, end)
+        end += U64.size + (bitmap_bytes + U64.size if bitmap_bytes <= BITMAP_BYTES_MAX else 0)
+    return end if len(data) >= end else None

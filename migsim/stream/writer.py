@@ -62,6 +62,7 @@ class StreamWriter:
         options: the switches to write it with.
         mapped_ram: RAM goes to fixed places of the file, which must be one that can be seeked.
         multifd: RAM goes to these further channels.
+        ram: writes RAM, instead of what ``mapped_ram`` and ``multifd`` name.
 
     Raises:
         ChannelError: from any method, when the channel cannot take the bytes.
@@ -76,6 +77,7 @@ class StreamWriter:
         options: StreamOptions = QEMU_DEFAULTS,
         mapped_ram: bool = False,
         multifd: MultifdWriter | None = None,
+        ram: RamWriter | None = None,
     ) -> None:
         if mapped_ram and multifd is not None:
             reason = "takes no packets of multifd: all channels write to the file"
@@ -85,6 +87,7 @@ class StreamWriter:
         self._options = options
         self._multifd = multifd
         self._page_bytes = 1 << options.page_bits
+        self._given = ram
         self._ram = self._ram_writer()
         self._part = SectionType.START
         self._configuration: Json | None = None
@@ -92,6 +95,8 @@ class StreamWriter:
         self._devices: list[Json] = []
 
     def _ram_writer(self) -> RamWriter:
+        if self._given is not None:
+            return self._given
         if self.mapped_ram:
             return MappedWriter(self.out, self._page_bytes)
         if self._multifd is not None:
@@ -207,6 +212,31 @@ class StreamWriter:
     def deltas(self, batch: XbzrleBatch) -> None:
         """Write changes of pages, as XBZRLE records where the form of RAM has them."""
         self._ram.deltas(batch)
+
+    @property
+    def side_bytes(self) -> int:
+        """Bytes of RAM that went past the main channel so far."""
+        return self._ram.side_bytes
+
+    @property
+    def transferred(self) -> int:
+        """Bytes that have left by QEMU's counting, over all channels."""
+        beside = 0 if self.mapped_ram else self._ram.side_bytes
+        return self.out.transferred + beside
+
+    @property
+    def accounted(self) -> int:
+        """Bytes put so far over all channels, whether QEMU would have handed them over or not."""
+        return self.out.accounted + self.transferred - self.out.transferred
+
+    @property
+    def compact_pages(self) -> int:
+        """Pages sent so far as less than a page, or not at all because they did not change."""
+        return self._ram.compact_pages
+
+    def wrapped(self) -> None:
+        """Tell that the scan over RAM begins another round."""
+        self._ram.wrapped()
 
     def forget_block(self) -> None:
         """Make the next page record carry its block's name whatever came before."""

@@ -42,6 +42,7 @@ class QmpClient:
 
     def __init__(self, path: str, limit_s: float = 30.0) -> None:
         self.events: list[dict[str, object]] = []
+        self._fds: list[int] = []
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(limit_s)
         try:
@@ -61,13 +62,20 @@ class QmpClient:
             ChannelError: the connection ended.
         """
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
-        self._socket.sendall(json.dumps({"execute": name, "arguments": named}).encode() + b"\n")
+        line = json.dumps({"execute": name, "arguments": named}).encode() + b"\n"
+        fds, self._fds = self._fds, []
+        socket.send_fds(self._socket, [line[:1]], fds) if fds else self._socket.sendall(line[:1])
+        self._socket.sendall(line[1:])
         reply = self._next()
         if "error" in reply:
             error = reply["error"]
             assert isinstance(error, dict)
             raise QmpFailed(name, str(error["class"]), str(error["desc"]))
         return reply["return"]
+
+    def send_descriptor(self, fd: int) -> None:
+        """Let ``fd`` go along with the next command, such as ``add-fd`` or ``getfd``."""
+        self._fds.append(fd)
 
     def wait_migration(self, *statuses: str, limit_s: float = 30.0) -> str:
         """Poll ``query-migrate`` until its status is one of ``statuses``; return it.

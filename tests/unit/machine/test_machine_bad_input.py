@@ -328,7 +328,7 @@ def test_capabilities_that_do_not_go_with_cpr(capability):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("capability", ["xbzrle", "multifd", "postcopy-ram", "x-colo"])
+@pytest.mark.parametrize("capability", ["multifd", "postcopy-ram", "x-colo"])
 def test_capabilities_that_are_not_modelled(capability):
     vm = make()
     vm.set_capabilities([(capability, True)])

@@ -9,7 +9,7 @@ from migsim.channel.memory import MemoryOutput
 from migsim.guest.workloads import SequentialSweep, Uniform
 from migsim.machine.timing import HostTiming
 from migsim.migration.convergence import Convergence, elapsed_ms
-from migsim.migration.statistics import DirtyRate
+from migsim.migration.statistics import DirtyRate, RamCounters
 from migsim.migration.throttle import AutoConverge
 from migsim.qapi.parameters import MigrationParameters
 
@@ -77,7 +77,8 @@ def observed(*syncs) -> DirtyRate:
     """Run syncs of (time, new pages, transferred) with auto-converge on."""
     rate = DirtyRate()
     for now, new, sent in syncs:
-        rate.observe(now, new, new, sent, MigrationParameters(), auto_converge=True)
+        settings = MigrationParameters()
+        rate.observe(now, new, new, sent, settings, counters=RamCounters(), auto_converge=True)
     return rate
 
 
