@@ -90,11 +90,11 @@ class LiveConnector:
 
     def open_input(self, address: ChannelAddress, needs: Needs = MAIN_ONLY) -> InputChannel | None:
         """Open a file; wait for the first byte of a descriptor or command, or for a socket."""
-        channel = self._open_input(address)
+        channel = self._open_input(address, needs)
         self._now_listening()
         return channel
 
-    def _open_input(self, address: ChannelAddress) -> InputChannel | None:
+    def _open_input(self, address: ChannelAddress, needs: Needs) -> InputChannel | None:
         match address.scheme:
             case Scheme.FILE:
                 return open_file_input(address, needs, self._machine.descriptors)
