@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint bench conformance clean
+.PHONY: demo test lint bench conformance notebooks clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -18,6 +18,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -q -n auto --nbmake notebooks
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -42,3 +43,7 @@ bench: $(STAMP)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+
+# Runs the notebooks and writes them with their outputs; the text forms are the source.
+notebooks: $(STAMP)
+	$(BIN)/python tools/run_notebooks.py notebooks/*.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Final
 
 from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ GREY: Final = "#8C8C8C"
 PALE: Final = "#EDEDED"
 
 DOTS_PER_INCH: Final = 150
+NOTEBOOK_DOTS_PER_INCH: Final = 80
 
 # Dates would make two pictures of one result differ.
 _METADATA: Final[dict[str, dict[str, str | None]]] = {
@@ -35,9 +37,18 @@ _METADATA: Final[dict[str, dict[str, str | None]]] = {
 }
 
 
+class Picture(Figure):
+    """A figure that a notebook shows as it is, whatever it does with other figures."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=NOTEBOOK_DOTS_PER_INCH, metadata=_METADATA["png"])
+        return buffer.getvalue()
+
+
 def new_figure(width_in: float, height_in: float) -> Figure:
     """Return an empty figure of that size in inches."""
-    return Figure(figsize=(width_in, height_in), dpi=DOTS_PER_INCH, facecolor="white")
+    return Picture(figsize=(width_in, height_in), dpi=DOTS_PER_INCH, facecolor="white")
 
 
 def plain(axes: Axes, *, grid: str | None = None) -> None:
