@@ -12,7 +12,7 @@ from migsim.predict.fluid import predict_fluid_many
 from migsim.predict.hostmodel import REFERENCE, HostModel
 
 from . import plots, report
-from .data import DATA, is_bound, is_host_bound, load
+from .data import DATA, is_bound, load
 from .live import live_table, measure_live
 from .new_runs import measure_new
 from .score import error_of
@@ -63,20 +63,22 @@ def write_page(a, host):
     runs = load(a.data)
     by_model = all_errors(runs, host)
     exact = by_model["exact"]
-    bound, chosen = left_out_errors(runs, host)
+    left_out, folds = left_out_errors(runs, host)
+    bound = [e for e in left_out if is_bound(e.run)]
     covered = coverage(runs, [e.prediction for e in exact], host)
     steps = report.window_counts([run for run in runs if is_bound(run)])
     goals = report.targets(
         bound,
-        [e for e in exact if e.run.kind == "autoconv"],
-        [e for e in exact if is_host_bound(e.run)],
+        [e for e in left_out if e.run.kind == "autoconv"],
+        {label: [e for e in left_out if has(e.run)] for label, has in report.HOST_BOUND.items()},
         covered,
         steps,
     )
     busy = load(a.busy) if a.busy.exists() else []
     text = report.page(
         bound=bound,
-        chosen=chosen,
+        left_out=left_out,
+        folds=folds,
         by_model=by_model,
         goals=goals,
         steps=steps,

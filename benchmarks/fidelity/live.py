@@ -24,6 +24,8 @@ from .new_runs import measuring
 
 MIB = 1 << 20
 LIMIT_S = 15.0
+BUSY_LOAD = 4.0
+"""Load average from which on the runs are called disturbed; they make about two of it themselves."""
 
 
 def measure_live(count, seed, host, path: Path):
@@ -200,15 +202,20 @@ def live_table(path: Path):
             if r["outcome"]["total_time"]:
                 held.append(low <= r["outcome"]["total_time"] <= high)
     loads = [r["load_avg"] for r in records]
+    busy = ""
+    if statistics.median(loads) > BUSY_LOAD:
+        busy = (
+            " Other work kept the processors busy, so guest, sender and target waited for them;"
+            "\nthese numbers say little about the prediction."
+        )
     rows = "\n".join(f"| {' | '.join(cells(r))} |" for r in records)
     median = statistics.median(off) if off else float("nan")
     return f"""## Live guests, asked over QMP
 
 {len(records)} running guests, predicted from what `migsim predict --qmp` learns by read-only commands alone (memory
 size, settings, `calc-dirty-rate` by page sampling at four periods, resident memory of the process), then
-really migrated. These runs were made while other work kept the machine busy: load averages of {min(loads):.0f} to {max(loads):.0f}
-on two processors (last column), so guest, target and sender all waited for processors, and the numbers say
-little about the prediction; they have to be repeated on a quiet machine. No run was left out. Verdict right in {right} of {len(records)}, total time off by {median:.1%} (median), inside the
+really migrated. The last column is the load average of the two processors while the run was made, the guest
+and both QEMU processes included: {min(loads):.1f} to {max(loads):.1f}.{busy} No run was left out. Verdict right in {right} of {len(records)}, total time off by {median:.1%} (median), inside the
 interval in {sum(held)} of {len(held)}; settings and state were the same before and after the probe in
 {sum(r["settings_unchanged"] for r in records)}.
 

@@ -2,87 +2,104 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from migsim.predict.exact import predict_exact
+from migsim.predict.fluid import predict_fluid_many
 from migsim.predict.intervals import WIDENINGS, Widening, ranges, widen
 
-from .data import is_bound
 from .score import error_of
 
 if TYPE_CHECKING:
     from migsim.predict.hostmodel import HostModel
 
-SOCKET_ZERO_S = (0.2e-6, 0.3e-6, 0.35e-6, 0.4e-6, 0.45e-6, 0.5e-6, 0.6e-6)
-FILE_ZERO_S = (0.1e-6, 0.15e-6, 0.2e-6, 0.25e-6, 0.3e-6, 0.4e-6, 0.5e-6)
-LATE_S = (0.1e-3, 0.3e-3, 0.5e-3, 0.8e-3)
-CLIP = 0.05
-"""An error above this counts as this much in the fit: one disturbed run must not decide."""
+FITTED = (
+    *("socket_zero_page_s", "file_zero_page_s", "multifd_zero_page_s", "wake_late_s"),
+    *("socket_page_s", "file_page_s", "mapped_page_s", "multifd_page_s", "stopped_page_s"),
+    *("setup_s", "stop_s", "device_s", "cpr_fixed_s"),
+)
+"""Constants that are fitted; all of the host model but the dirty log and the buffer of a wire."""
+SCALES = (0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 2.0, 2.8)
+"""Multiples of the shipped value that a fit chooses from."""
+ROUNDS = 3
+SHARP = 0.01
+"""Errors of total time well below this share count by their size, those above by their logarithm:
+one disturbed run must not decide."""
+SHARP_MS = 5.0
+"""The same for errors of the downtime, in milliseconds."""
 
 
 def left_out_errors(runs, host):
-    """Return errors of bound runs, each with constants fitted to all other groups.
+    """Return (errors, constants of each fold): every group is judged by the others' constants.
 
-    Three constants are fitted: the cost of a zero page to a live destination and into a file, and
-    how late a sleeper wakes up.  Returns (errors, constants chosen most often).
+    All of `FITTED` are fitted, by the fluid model, one constant after the other, out of `SCALES`
+    times the shipped values.  The errors are those of the page-exact model.
     """
-    bound = [run for run in runs if is_bound(run)]
-    table = {id(run): _evaluate(run, host) for run in bound}
-    groups = defaultdict(list)
-    for run in bound:
-        groups[run.group].append(run)
-    errors, chosen = [], []
-    for group, members in groups.items():
-        others = [run for run in bound if run.group != group]
-        constants = _best(others, table)
-        chosen.append(constants)
-        errors += [_at(table[id(run)], run, constants) for run in members]
-    return errors, max(set(chosen), key=chosen.count)
+    fit = _Fit([run for run in runs if run.completed], host)
+    folds, by_id = [], {}
+    for group in dict.fromkeys(run.group for run in runs):
+        fitted = fit.without(group)
+        folds.append(fitted)
+        constants = host.updated(**fitted)
+        for run in runs:
+            if run.group == group:
+                by_id[id(run)] = error_of(run, predict_exact(run.inputs, constants))
+    return [by_id[id(run)] for run in runs], folds
 
 
-def _zeros(run):
-    return FILE_ZERO_S if run.config["transport"] == "file" else SOCKET_ZERO_S
+def fitted_to_all(runs, host):
+    """Return the constants that fit all runs best."""
+    return _Fit([run for run in runs if run.completed], host).without(None)
 
 
-def _evaluate(run, host: HostModel):
-    """Return the error of ``run`` for every pair of zero-page cost and lateness."""
-    inputs = run.inputs
-    return {
-        (zero, late): error_of(
-            run,
-            predict_exact(
-                inputs,
-                host.updated(socket_zero_page_s=zero, file_zero_page_s=zero, wake_late_s=late),
-            ),
-        )
-        for zero in _zeros(run)
-        for late in LATE_S
-    }
+class _Fit:
+    """What each multiple of each constant changes in the times of each run."""
+
+    def __init__(self, runs, host: HostModel) -> None:
+        self.groups = np.array([run.group for run in runs])
+        self.host = host
+        inputs = [run.inputs for run in runs]
+        self.total = np.array([run.outcome["total_time"] for run in runs], float)
+        self.down = np.array([run.outcome["downtime"] for run in runs], float)
+        self.base = _times(inputs, host)
+        self.change = np.zeros((len(FITTED), len(SCALES), 2, len(runs)))
+        for i, name in enumerate(FITTED):
+            for j, scale in enumerate(SCALES):
+                changed = host.updated(**{name: scale * getattr(host, name)})
+                self.change[i, j] = _times(inputs, changed) - self.base
+
+    def without(self, group):
+        """Return the constants that fit the runs of all other groups best."""
+        kept = self.groups != group
+        base, change = self.base[:, kept], self.change[..., kept]
+        at = [SCALES.index(1.0)] * len(FITTED)
+        for _ in range(ROUNDS):
+            for i in range(len(FITTED)):
+                rest = base + sum(change[k, at[k]] for k in range(len(FITTED)) if k != i)
+                costs = [self._cost(rest + change[i, j], kept) for j in range(len(SCALES))]
+                at[i] = int(np.argmin(costs))
+        return {
+            name: SCALES[j] * getattr(self.host, name) for name, j in zip(FITTED, at, strict=True)
+        }
+
+    def _cost(self, times, kept):
+        total = np.log1p(np.abs(times[0] / self.total[kept] - 1) / SHARP)
+        down = np.log1p(np.abs(times[1] - self.down[kept]) / SHARP_MS)
+        return np.nansum(total) + np.nansum(down)
 
 
-def _at(errors, run, constants):
-    socket_zero, file_zero, late = constants
-    return errors[(file_zero if run.config["transport"] == "file" else socket_zero), late]
-
-
-def _best(runs, table):
-    def cost(kind_runs, zero, late):
-        values = [table[id(run)][zero, late].total for run in kind_runs]
-        return sum(min(CLIP, abs(v)) for v in values if v is not None)
-
-    files = [run for run in runs if run.config["transport"] == "file"]
-    sockets = [run for run in runs if run.config["transport"] != "file"]
-    best = None
-    for late in LATE_S:
-        socket = min(SOCKET_ZERO_S, key=lambda z: cost(sockets, z, late))
-        file = min(FILE_ZERO_S, key=lambda z: cost(files, z, late))
-        total = cost(sockets, socket, late) + cost(files, file, late)
-        if best is None or total < best[0]:
-            best = (total, (socket, file, late))
-    return best[1]
+def _times(inputs, host):
+    """Return total time and downtime of each in ms; nan where it does not end."""
+    answers = predict_fluid_many(inputs, host)
+    nan = float("nan")
+    return np.array(
+        [
+            [nan if p.total_time_ms is None else p.total_time_ms for p in answers],
+            [nan if p.downtime_ms is None else p.downtime_ms for p in answers],
+        ]
+    )
 
 
 FACTORS = (0.6, 0.8, 1.0, 1.25, 1.5, 2.0)

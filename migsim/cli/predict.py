@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +63,10 @@ Seed = Annotated[int, typer.Option(help="Decides what is random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+PARALLEL_FROM = 32
+"""Lines of a batch from which on all processors share the work."""
+
+
 def predict(
     *,
     ram: Ram = None,
@@ -91,7 +97,7 @@ def predict(
 ) -> int:
     """Predict how long a migration takes and how long it stops the guest.
 
-    The status is 1 when it is not expected to end.
+    The status is 1 when it is not expected to end, or when a line of a batch cannot be predicted.
     """
     from ..predict.models import predict_with
 
@@ -137,15 +143,20 @@ def _batch(path: Path, model: str, host: HostModel, seed: int) -> int:
     from ..predict.batch import predict_batch
     from ..predict.models import predict_with
 
+    failed = 0
     try:
-        with path.open() as lines:
-            for answer in predict_batch(lines, lambda i: predict_with(model, i, host, seed=seed)):
-                typer.echo(json.dumps(answer, separators=(",", ":")))
+        lines = path.read_text().splitlines()
+        jobs = (os.cpu_count() or 1) if len(lines) >= PARALLEL_FROM else 1
+        for answer in predict_batch(
+            lines, partial(predict_with, model, host=host, seed=seed), jobs
+        ):
+            failed += "error" in answer
+            typer.echo(json.dumps(answer, separators=(",", ":")))
     except OSError as error:
         raise ConfigError(f"file {path}", error.strerror or str(error)) from error
     except UnicodeDecodeError:
         raise ConfigError(f"file {path}", "is no text") from None
-    return 0
+    return 1 if failed else 0
 
 
 def _probe(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ParameterError
 from .inputs import Inputs
 
 if TYPE_CHECKING:
     from .result import Prediction
+
+CHUNK: Final = 16
+"""Configurations handed to a process at once."""
 
 
 def read_configs(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -51,16 +57,35 @@ def answer_line(config: dict[str, Any], prediction: Prediction) -> dict[str, Any
 
 
 def predict_batch(
-    lines: Iterable[str], predict: Callable[[Inputs], Prediction]
+    lines: Iterable[str], predict: Callable[[Inputs], Prediction], jobs: int = 1
 ) -> Iterator[dict[str, Any]]:
-    """Yield the answer to each line of measured-run configurations.
+    """Yield the answer to each line of measured-run configurations, in their order.
+
+    A configuration that no run can have, or that is not modelled, gets an ``error`` in place of a
+    ``prediction``; the others are answered all the same.  With ``jobs`` above 1, so many processes
+    share the work; ``predict`` then has to be picklable.
 
     Raises:
-        ParameterError: a line that cannot be read, or a configuration that no run can have.
+        ParameterError: a line that cannot be read.
     """
-    for config in read_configs(lines):
-        try:
-            inputs = Inputs.from_config(config)
-        except (TypeError, ValueError) as error:
-            raise ParameterError(f"config {config.get('id')}", str(error), "numbers") from None
-        yield answer_line(config, predict(inputs))
+    configs = read_configs(lines)
+    answer = partial(_answer, predict)
+    if jobs <= 1:
+        yield from map(answer, configs)
+        return
+    every = list(configs)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        chunk = max(1, min(CHUNK, len(every) // (4 * jobs)))
+        yield from pool.map(answer, every, chunksize=chunk)
+
+
+def _answer(predict: Callable[[Inputs], Prediction], config: dict[str, Any]) -> dict[str, Any]:
+    try:
+        prediction = predict(Inputs.from_config(config))
+    except ParameterError as error:
+        reason = str(error)
+    except (TypeError, ValueError) as error:
+        reason = f"no run can have this configuration: {error}"
+    else:
+        return answer_line(config, prediction)
+    return {"config": {"id": config.get("id", "")}, "error": reason}

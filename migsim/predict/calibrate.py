@@ -1,8 +1,10 @@
 """Measure this host's constants: with a real QEMU where there is one, with small loops otherwise.
 
 With QEMU, stopped guests without a system are migrated: one of zero pages and one of filled ones,
-into a file and to a second QEMU.  What differs between two sizes is the cost per page, what is left
-the fixed part.  Without QEMU, memory and sockets are timed.
+into a file and to a second QEMU, and loaded again: these are the costs per page.  Then a small
+machine that runs is saved a few times: these are the fixed parts of a migration and of its stop
+(the reference's where that QEMU knows no cpr-reboot).  Without QEMU, memory and sockets are timed,
+and the fixed parts stay those of the reference.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from typing import Final
 
 import numpy as np
 
+from ..errors import ChannelError
 from ..ram.pages import zero_page_mask
 from ..units import MIB, PAGE_SIZE
+from .fixedparts import FixedParts, measure_fixed_parts
 from .hostmodel import REFERENCE, HostModel
 from .qemuruns import MeasuredSave, measure_file_save, measure_socket_save
 
@@ -27,6 +31,7 @@ PAGES: Final = 1 << 16
 """Pages of a measured guest: 256 MiB."""
 NAPS: Final = 40
 REPEATS: Final = 3
+FIXED_RUNS: Final = 7
 
 
 def calibrate(qemu: str | None = None) -> HostModel:
@@ -123,31 +128,42 @@ def _with_qemu(binary: str, late: float) -> HostModel:
     directory = _memory_directory()
     with tempfile.TemporaryDirectory(prefix="migsim-", dir=directory) as work:
         root = Path(work)
-        file = _medians(lambda fill: measure_file_save(binary, root, PAGES, fill))
-        mapped = measure_file_save(binary, root, PAGES, 1.0, mapped_ram=True)
-        live = _medians(lambda fill: measure_socket_save(binary, root, PAGES, fill))
-    empty_file, full_file, version = file
-    empty_live, full_live, _ = live
-    zero_file = empty_file / PAGES
+
+        def median(fill: float, *capabilities: str, live: bool = False) -> MeasuredSave:
+            how = measure_socket_save if live else measure_file_save
+            runs = [how(binary, root, PAGES, fill, capabilities) for _ in range(REPEATS)]
+            return sorted(runs, key=lambda run: run.seconds)[REPEATS // 2]
+
+        empty, full = median(0.0), median(1.0)
+        mapped = median(1.0, "mapped-ram")
+        zero_live, full_live = median(0.0, live=True), median(1.0, live=True)
+        zero_multi = median(0.0, "multifd", live=True)
+        full_multi = median(1.0, "multifd", live=True)
+        try:
+            fixed = measure_fixed_parts(binary, root, FIXED_RUNS)
+        except ChannelError:
+            fixed = FixedParts(
+                REFERENCE.setup_s, REFERENCE.stop_s, REFERENCE.device_s, REFERENCE.cpr_fixed_s
+            )
+
+    def page_s(run: MeasuredSave) -> float:
+        return max(0.0, run.seconds - fixed.stopped_first_s) / PAGES
+
     return REFERENCE.updated(
-        name=f"{os.uname().nodename}: QEMU {version}",
-        socket_page_s=full_live / PAGES,
-        multifd_page_s=full_live / PAGES,
-        stopped_page_s=full_live / PAGES,
-        file_page_s=full_file / PAGES,
-        mapped_page_s=mapped.seconds / PAGES,
-        file_zero_page_s=zero_file,
-        multifd_zero_page_s=empty_live / PAGES / 1.4,
-        socket_zero_page_s=empty_live / PAGES,
+        name=f"{os.uname().nodename}: QEMU {empty.version}",
+        socket_page_s=page_s(full_live),
+        multifd_page_s=page_s(full_multi),
+        stopped_page_s=page_s(full_live),
+        file_page_s=page_s(full),
+        mapped_page_s=page_s(mapped),
+        file_zero_page_s=page_s(empty),
+        socket_zero_page_s=page_s(zero_live),
+        multifd_zero_page_s=page_s(zero_multi),
         wake_late_s=late,
+        setup_s=fixed.setup_s,
+        stop_s=fixed.stop_s,
+        device_s=fixed.device_s,
+        cpr_fixed_s=fixed.stopped_first_s,
+        load_page_s=full.load_s / PAGES,
+        load_zero_page_s=empty.load_s / PAGES,
     )
-
-
-def _medians(measure: object) -> tuple[float, float, str]:
-    """Return seconds of an empty and of a filled guest, and the version of QEMU."""
-    assert callable(measure)
-    runs: dict[float, list[MeasuredSave]] = {
-        fill: [measure(fill) for _ in range(REPEATS)] for fill in (0.0, 1.0)
-    }
-    empty, full = (float(np.median([run.seconds for run in runs[fill]])) for fill in (0.0, 1.0))
-    return empty, full, runs[0.0][0].version

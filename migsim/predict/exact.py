@@ -153,6 +153,7 @@ class _PredictedMachine(Machine):
         self.costs = Costs(inputs, host, lambda: self.clock.now)
         self.driver = VirtualDriver(self, self.clock, self.costs)
         self.source = _Source(self)
+        self.throttled = 0
         backend = self.ram[_RAM].backend
         assert isinstance(backend, PhantomBackend)
         for first, count in inputs.ranges():
@@ -193,6 +194,7 @@ class _PredictedMachine(Machine):
 
     def ended(self, points: list[TrajectoryPoint] | None) -> bool:
         """Return whether the migration is over; note where it stands."""
+        self.throttled = self.source.throttle_percentage or self.throttled
         if points is not None:
             self._note(points)
         return not self.source.running
@@ -238,7 +240,8 @@ def _answer(
         total, downtime = float(run.total_ms), float(run.downtime_ms)
         fixed = 1000 * (host.stop_s + host.device_s)
         device = 1000 * host.device_s
-        parts = DowntimeParts(max(0.0, downtime - fixed), device, 1000 * host.stop_s)
+        load = 1000 * host.load_after_s(inputs, counters.normal, counters.duplicate)
+        parts = DowntimeParts(max(0.0, downtime - fixed), device, 1000 * host.stop_s, load)
     return Prediction(
         model="exact",
         status="completed" if done else "cancelled",
@@ -249,7 +252,7 @@ def _answer(
         normal_pages=counters.normal + (inputs.own_pages[0] if done else 0),
         zero_pages=counters.duplicate + (inputs.own_pages[1] if done else 0),
         expected_downtime_ms=run.convergence.expected_downtime_ms,
-        throttle=run.dirty_rate.throttle.percentage,
+        throttle=machine.throttled,
         downtime=parts,
         trajectory=points,
         assumed=inputs.assumed,

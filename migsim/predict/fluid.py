@@ -347,8 +347,10 @@ def _prediction(i: int, inputs: Inputs, host: HostModel, result: FluidResult) ->
     down = float(result.downtime_s[i]) * 1000
     device = host.device_s * 1000
     fixed = 0.0 if inputs.stops_first else host.stop_s * 1000
-    parts = DowntimeParts(max(0.0, down - device - fixed), device, fixed)
     normal, zero = inputs.own_pages
+    sent, zeros = round(float(result.normal_pages[i])), round(float(result.zero_pages[i]))
+    load = 1000 * host.load_after_s(inputs, sent, zeros)
+    parts = DowntimeParts(max(0.0, down - device - fixed), device, fixed, load)
     return Prediction(
         model="fluid",
         status="completed" if done else "cancelled",
@@ -356,8 +358,8 @@ def _prediction(i: int, inputs: Inputs, host: HostModel, result: FluidResult) ->
         downtime_ms=_whole_ms(float(result.downtime_s[i])) if done else None,
         transferred_bytes=round(float(result.transferred_bytes[i])),
         dirty_sync_count=round(float(result.passes[i])),
-        normal_pages=round(float(result.normal_pages[i])) + normal,
-        zero_pages=round(float(result.zero_pages[i])) + zero,
+        normal_pages=sent + normal,
+        zero_pages=zeros + zero,
         throttle=round(float(result.throttle[i])),
         downtime=parts if done else DowntimeParts(),
         assumed=inputs.assumed,

@@ -167,7 +167,9 @@ class Inputs:
         Raises:
             ParameterError: a value that no run can have.
         """
-        known = {name: config.get(name, default) for name, default in CONFIG_DEFAULTS.items()}
+        known = CONFIG_DEFAULTS | {
+            name: config[name] for name in CONFIG_DEFAULTS if config.get(name) is not None
+        }
         ram = int(known["ram_mib"]) * MIB
         set_first = int(known["ws_start"]) // PAGE_SIZE
         return cls(

@@ -17,6 +17,7 @@ def predict_without_ram(inputs: Inputs, host: HostModel, model: str) -> Predicti
     normal, zero = inputs.own_pages
     total = round(1000 * host.cpr_fixed_s, 3)
     stopped = total if inputs.stops_first else 1000 * (host.stop_s + host.device_s)
+    load = 1000 * host.load_after_s(inputs, normal, zero)
     return Prediction(
         model=model,
         status="completed",
@@ -26,7 +27,7 @@ def predict_without_ram(inputs: Inputs, host: HostModel, model: str) -> Predicti
         dirty_sync_count=2,
         normal_pages=normal,
         zero_pages=zero,
-        downtime=DowntimeParts(0.0, 1000 * host.device_s, stopped - 1000 * host.device_s),
+        downtime=DowntimeParts(0.0, 1000 * host.device_s, stopped - 1000 * host.device_s, load),
         assumed=inputs.assumed,
         host=host.name,
     )

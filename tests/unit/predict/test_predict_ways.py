@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from migsim.cli.app import run
 from migsim.errors import ConfigError, ParameterError, StateError
 from migsim.predict.advise import Goals, advise
 from migsim.predict.baselines import BASELINES, predict_baseline
+from migsim.predict.batch import predict_batch
 from migsim.predict.compare import compare
 from migsim.predict.curve import DirtyCurve, distinct
 from migsim.predict.defaults import inputs_from
 from migsim.predict.fluid import predict_fluid
 from migsim.predict.hostmodel import REFERENCE, HostModel
+from migsim.predict.inputs import Transport
 from migsim.predict.models import predict_with
 from migsim.predict.probe import inputs_of_probe, probe
 from migsim.predict.throttling import effective_share
@@ -187,3 +190,46 @@ def test_guest_that_does_not_converge_has_status_1(capsys):
     words = ["predict", "--ram", "256M", "--rate", "60000", "--working-set", "200M"]
     assert run([*words, "--bandwidth", "32M", "--time-limit", "20"]) == 1
     assert "Not converging" in capsys.readouterr().out
+
+
+def test_batch_answers_the_other_lines_when_one_cannot_be_predicted(tmp_path, capsys):
+    path = tmp_path / "configs.jsonl"
+    lines = [
+        {"config": {"id": "odd", "capabilities": ["xbzrle"]}},
+        {"config": {"id": "words", "rate": "many"}},
+        {"config": {"id": "good", "ram_mib": 256, "rate": None}, "outcome": {"total_time": 1}},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run(["predict", "--batch", str(path)]) == 1
+    odd, words, good = map(json.loads, capsys.readouterr().out.splitlines())
+    assert "xbzrle" in odd["error"]
+    assert "many" in words["error"]
+    assert good["prediction"]["status"] == "completed"
+
+
+def test_batch_shared_by_processes_gives_the_same_answers():
+    lines = [json.dumps({"config": {"id": str(i), "ram_mib": 256, "rate": i}}) for i in range(6)]
+    predict = partial(predict_with, "fluid")
+    assert list(predict_batch(lines, predict, jobs=2)) == list(predict_batch(lines, predict))
+
+
+def test_loading_a_file_is_beside_the_stop():
+    into_file = GUEST.with_settings(transport=Transport.FILE)
+    for model in ("exact", "fluid"):
+        parts = predict_with(model, into_file).downtime
+        assert parts.load_ms == pytest.approx(10240 * 1.6e-3, rel=4)
+        assert parts.load_ms > 100 * predict_with(model, GUEST).downtime.load_ms
+
+
+def test_throttle_that_was_needed_is_told():
+    busy = GUEST.with_settings(
+        rate_pages_per_s=45000.0,
+        working_set=(0, 50000),
+        downtime_limit_ms=100,
+        capabilities=frozenset({"auto-converge"}),
+        catch_up_ms=0.5,
+    )
+    answer = predict_with("exact", busy)
+    assert answer.converges
+    assert answer.throttle > 0
+    assert any("throttled" in reason for reason in answer.why)
