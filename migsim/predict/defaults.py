@@ -51,6 +51,10 @@ def inputs_from(given: Mapping[str, Any]) -> Inputs:
     for name, (shown, default, show) in _STATED.items():
         if name not in said:
             assumed.append((shown, show(default)))
+    if said.get("pattern") is Pattern.HOT_COLD:
+        for name, shown in (("hot_fraction", "hot share of the set"), ("hot_share", "its writes")):
+            if name not in said:
+                assumed.append((shown, f"{getattr(_HOT_COLD, name):g}"))
     try:
         return Inputs(
             ram_bytes=ram,
@@ -82,5 +86,9 @@ _STATED: Final[dict[str, tuple[str, Any, Callable[[Any], str]]]] = {
     "mode": ("mode", "normal", str),
     "transport": ("transport", Transport.SOCKET, lambda v: "socket to a live destination"),
     "device_state_bytes": ("device state", 77_189, lambda v: f"{v} bytes (bare q35)"),
+    "time_limit_s": ("time limit", 3600.0, lambda v: f"{v:g} s"),
     "catch_up_ms": ("catch-up of a held-up guest", 20.0, lambda v: f"{v:g} ms"),
 }
+
+_HOT_COLD: Final = Inputs(ram_bytes=PAGE_SIZE)
+"""Inputs nobody said anything about, for their defaults."""

@@ -41,7 +41,7 @@ def explain(inputs: Inputs, prediction: Prediction) -> tuple[str, ...]:
             f" downtime-limit{limit}; that was after {prediction.dirty_sync_count} passes."
         )
     if prediction.throttle:
-        reasons.append(f"The guest was throttled to {100 - prediction.throttle} % at the end.")
+        reasons.append(f"The guest was throttled by {prediction.throttle} % at the end.")
     return tuple(reasons)
 
 
