@@ -53,7 +53,7 @@ def _live(binary: str, root: Path) -> tuple[float, float, float]:
     """Return (set-up, stop, devices) of one save of the running machine."""
     memory = make_memory(root, "small", SMALL_PAGES, 0.0)
     target = root / "saved"
-    with Process(binary, root, "src", memory, machine=MACHINE) as source:
+    with Process(binary, root, "src", memory, running=MACHINE) as source:
         time.sleep(BOOT_S)
         source.switch_on("events")
         source.ask("migrate", uri=f"file:{target}")
@@ -69,7 +69,7 @@ def _whole(binary: str, root: Path) -> float:
     """Return a save that stops the machine first and sends no RAM."""
     memory = make_memory(root, "small", SMALL_PAGES, 0.0)
     target = root / "saved"
-    with Process(binary, root, "src", memory, machine=MACHINE) as source:
+    with Process(binary, root, "src", memory, running=MACHINE) as source:
         source.switch_on("events", "x-ignore-shared")
         source.ask("migrate-set-parameters", mode="cpr-reboot")
         source.ask("migrate", uri=f"file:{target}")

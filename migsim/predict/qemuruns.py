@@ -35,21 +35,24 @@ class MeasuredSave:
 
 
 class Process:
-    """A QEMU with a stopped guest of ``memory`` and a QMP connection.
+    """A QEMU with a guest of ``memory`` and a QMP connection.
+
+    The guest is stopped and has no devices, unless ``running`` names a machine.
 
     Raises:
         ChannelError: it does not start, or does not answer.
     """
 
     def __init__(
-        self, binary: str, root: Path, name: str, memory: Path, *more: str, machine: str = "none"
+        self, binary: str, root: Path, name: str, memory: Path, *more: str, running: str = ""
     ) -> None:
         self._path = root / f"{name}.qmp"
         self._path.unlink(missing_ok=True)
         size = memory.stat().st_size
         backend = f"memory-backend-file,id=ram0,size={size},mem-path={memory},share=on"
         command = [binary, "-nodefaults", "-no-user-config", "-display", "none"]
-        command += ["-machine", f"{machine},memory-backend=ram0", "-m", f"{size}B"]
+        command += ["-machine", f"{running or 'none'},memory-backend=ram0", "-m", f"{size}B"]
+        command += [] if running else ["-S"]
         command += ["-object", backend, "-qmp", f"unix:{self._path},server=on,wait=off", *more]
         self.events: list[tuple[float, str, str]] = []
         try:
@@ -181,12 +184,12 @@ def measure_file_save(
         ChannelError: QEMU cannot be run, or the save or the load of it failed.
     """
     memory, target = make_memory(root, "ram", pages, fill), root / "saved"
-    with Process(binary, root, "src", memory, "-S") as source:
+    with Process(binary, root, "src", memory) as source:
         source.switch_on(*capabilities)
         seconds = source.save(f"file:{target}")
         version = source.version
     other = make_memory(root, "ram2", pages, 0.0)
-    with Process(binary, root, "dst", other, "-S", "-incoming", "defer") as process:
+    with Process(binary, root, "dst", other, "-incoming", "defer") as process:
         process.switch_on(*capabilities)
         load_s = process.load(f"file:{target}")
     target.unlink()
@@ -201,8 +204,8 @@ def measure_socket_save(
     target = root / "mig.sock"
     target.unlink(missing_ok=True)
     with (
-        Process(binary, root, "dst", other, "-S", "-incoming", "defer") as process,
-        Process(binary, root, "src", memory, "-S") as source,
+        Process(binary, root, "dst", other, "-incoming", "defer") as process,
+        Process(binary, root, "src", memory) as source,
     ):
         for end in (process, source):
             end.switch_on(*capabilities)
