@@ -72,5 +72,7 @@ def test_measured_saves(tmp_path):
     pages = 4096
     for fill in (0.0, 1.0):
         assert 0 < measure_file_save(QEMU, tmp_path, pages, fill).seconds < 10
-    assert 0 < measure_file_save(QEMU, tmp_path, pages, 1.0, mapped_ram=True).seconds < 10
+    assert (
+        0 < measure_file_save(QEMU, tmp_path, pages, 1.0, capabilities=["mapped-ram"]).seconds < 10
+    )
     assert 0 < measure_socket_save(QEMU, tmp_path, pages, 1.0).seconds < 10
