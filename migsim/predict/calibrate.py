@@ -33,7 +33,7 @@ NAPS: Final = 40
 REPEATS: Final = 3
 FIXED_RUNS: Final = 5
 REPEATING_S: Final = 20.0
-"""After this long nothing is measured more than once, so that a busy host takes no minute either."""
+"""After this long nothing is measured twice, so that a busy host takes no minute either."""
 
 
 def calibrate(qemu: str | None = None) -> HostModel:
