@@ -86,6 +86,36 @@ class AnsweringChannel(Protocol):
         ...
 
 
+@runtime_checkable
+class OverlappingChannel(Protocol):
+    """A target that can write while its caller goes on.
+
+    Order is kept: all other methods wait first.  What goes wrong meanwhile is told at a later call,
+    by ``flush`` at the latest.
+    """
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether it does so; if not, the methods below must not be called."""
+        ...
+
+    def lend(self) -> memoryview:
+        """Return room of about a megabyte to be filled and passed to ``write_lent``."""
+        ...
+
+    def write_lent(self, room: memoryview, size_bytes: int) -> None:
+        """Append the first ``size_bytes`` of lent ``room``, which is the target's again."""
+        ...
+
+    def place(self, position: int, data: Buffer) -> None:
+        """Place ``data`` as ``write_at`` does; it has to stay as it is until ``settle``."""
+        ...
+
+    def settle(self) -> None:
+        """Wait until everything is written."""
+        ...
+
+
 class InputChannel(Protocol):
     """A place that gives the bytes of a stream in order."""
 

@@ -11,13 +11,16 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from ..behind import WriteBehind
 from ..errors import ChannelError
+from ..threads import thread_count
 
 if TYPE_CHECKING:
     from .base import Buffer
 
 _MODE = 0o600
 _POSITION_MAX = (1 << 63) - 1
+_FEW_BYTES = 64 << 10
 
 
 def _failed(path: str, operation: str, error: OSError) -> ChannelError:
@@ -41,12 +44,20 @@ def _read_at(fd: int, path: str, position: int, room: memoryview) -> int:
 class FileOutput:
     """The output end of ``file:PATH[,offset=N]``, or of a file that is open already as ``fd``.
 
+    With ``overlap``, pieces that are lent or placed are written by a thread, where there is a
+    processor for it; every other method waits for them first.
+
     Raises:
         ChannelError: the file cannot be opened, cut or written.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], offset: int = 0, *, fd: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        offset: int = 0,
+        *,
+        fd: int | None = None,
+        overlap: bool = False,
     ) -> None:
         self.path = os.fspath(path)
         try:
@@ -56,6 +67,8 @@ class FileOutput:
             raise _failed(self.path, "open", error) from error
         self._fd = fd
         self._position = offset
+        self._behind = WriteBehind(self._write_all)
+        self.overlaps = overlap and thread_count() > 1
         try:
             os.ftruncate(fd, offset)
         except OSError as error:
@@ -74,17 +87,12 @@ class FileOutput:
 
     def write_at(self, position: int, data: Buffer) -> None:
         """Place all of ``data`` at byte ``position``; the running position does not move."""
-        view = memoryview(data).cast("B")
-        try:
-            while view.nbytes:
-                done = os.pwrite(self._fd, view, position)
-                view = view[done:]
-                position += done
-        except OSError as error:
-            raise _failed(self.path, "write", error) from error
+        self._behind.settle()
+        self._write_all(position, memoryview(data).cast("B"))
 
     def read_at(self, position: int, room: memoryview) -> int:
         """Read bytes at ``position`` back into ``room``; 0 is the end."""
+        self._behind.settle()
         return _read_at(self._fd, self.path, position, room)
 
     def seek(self, position: int) -> None:
@@ -93,13 +101,38 @@ class FileOutput:
 
     def resize(self, size_bytes: int) -> None:
         """Cut the file to ``size_bytes``, or let it grow by a hole."""
+        self._behind.settle()
         try:
             os.ftruncate(self._fd, size_bytes)
         except (OSError, OverflowError) as error:
             raise _failed(self.path, "write", _as_os_error(error)) from error
 
+    def lend(self) -> memoryview:
+        """Return room to be filled and passed to `write_lent`."""
+        return self._behind.lend()
+
+    def write_lent(self, room: memoryview, size_bytes: int) -> None:
+        """Append the first ``size_bytes`` of lent ``room``; a few bytes are not worth a thread."""
+        if size_bytes < _FEW_BYTES and not self._behind.busy:
+            try:
+                self._write_all(self._position, room[:size_bytes])
+            finally:
+                self._behind.give_back(room)
+        else:
+            self._behind.give(self._position, room, size_bytes)
+        self._position += size_bytes
+
+    def place(self, position: int, data: Buffer) -> None:
+        """Place all of ``data``, which has to stay as it is until `settle`, at ``position``."""
+        self._behind.place(position, memoryview(data).cast("B"))
+
+    def settle(self) -> None:
+        """Wait until everything is written."""
+        self._behind.settle()
+
     def flush(self) -> None:
-        """Do nothing: every write goes to the kernel at once."""
+        """Wait until everything is with the kernel."""
+        self._behind.settle()
 
     def detach(self) -> int:
         """Return the descriptor, which is the caller's from now on."""
@@ -108,9 +141,21 @@ class FileOutput:
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        try:
+            self._behind.stop()
+        finally:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _write_all(self, position: int, view: memoryview) -> None:
+        try:
+            while view.nbytes:
+                done = os.pwrite(self._fd, view, position)
+                view = view[done:]
+                position += done
+        except OSError as error:
+            raise _failed(self.path, "write", error) from error
 
 
 class FileInput:

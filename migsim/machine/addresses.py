@@ -139,7 +139,7 @@ def open_file_output(
     path, offset = address.target, address.offset_bytes
     fd = descriptors.open_path(path, os.O_WRONLY)
     if not needs.direct_io:
-        return FileOutput(path, offset, fd=fd)
+        return FileOutput(path, offset, fd=fd, overlap=True)
     main = FileOutput(path, offset, fd=fd)
     try:
         direct = descriptors.open_path(path, os.O_WRONLY | os.O_DIRECT)

@@ -1,8 +1,9 @@
 """Loading a stream into a machine: all of it, or nothing.
 
 A source that can be seeked is walked once without touching the machine, which finds everything that
-can be wrong with it; then it is read again and applied.  A source that can be read only once is
-applied while it is read, under a journal that undoes it.  Checks are those of spec stream.md
+can be wrong with it; then it is read again and applied.  A source that can be read only once, or
+one for RAM that nobody has written to yet, is applied while it is read, under a journal that undoes
+it.  Checks are those of spec stream.md
 section 14 and of the receiving QEMU (spec interop.md section 2.3).
 """
 
@@ -130,7 +131,7 @@ class _Loader:
 
     def run(self) -> Loaded:
         journal = RamJournal(block for block in self._vm.ram if block.migratable)
-        if self._channel.seekable() is not None:
+        if self._channel.seekable() is not None and not self._all_fresh():
             # Found by walking headers alone; nothing that can fail is left but the devices.
             self._walk(None, _Findings())
         found = _Findings()
@@ -163,6 +164,10 @@ class _Loader:
             compression=vm.parameters.multifd_compression,
         )
         self._channels, self._channel = live, live.main
+
+    def _all_fresh(self) -> bool:
+        """Whether RAM is untouched, so that taking a load back is only letting go of pages."""
+        return all(block.backend.pristine for block in self._vm.ram if block.migratable)
 
     def _items(self) -> Iterator[Item]:
         switches = self._vm.switches
@@ -360,6 +365,7 @@ class _Loader:
 
 def _apply(journal: RamJournal, block: RAMBlock, item: PageBatch | XbzrleBatch) -> None:
     if isinstance(item, XbzrleBatch):
+        journal.settle()
         pages = np.array(block.read(item.pfns))
         item.apply_to(pages)
         journal.write(block, item.pfns, pages)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..ram.backends import PhantomBackend
 from ..ram.bitmap import DirtyBitmap
+from ..ram.block import HOLE_PAGES
 from ..ram.dirtylog import CLEAR_BITMAP_SHIFT
 from ..stream.ram_records import PAGE_RECORD_BYTES
 from ..stream.wire import ZERO_RECORD_BYTES
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from ..ram.block import RAMBlock
     from ..stream.writer import StreamWriter
 
-BATCH_PAGES = 512
-"""Pages packed at once: 2 MiB, which stays in a second-level cache."""
+BATCH_PAGES = 4096
+"""Pages looked at together: 16 MiB, enough for two threads to share."""
 BATCH_PAGES_COUNTED = 1 << 18
 """Pages planned at once when only bitmaps exist and nothing is packed."""
 SPARE_PAGES = 64
@@ -107,11 +108,12 @@ class RamSender:
             max_pages: at most this many pages.
         """
         work = Work()
-        while self.dirty_pages and max_pages > 0:
-            room = None if stop_above is None else stop_above - writer.transferred
-            if room is not None and room < 0:
-                return work
-            max_pages -= self._send_batch(writer, work, room, max_pages)
+        with writer.lasting_pages():
+            while self.dirty_pages and max_pages > 0:
+                room = None if stop_above is None else stop_above - writer.transferred
+                if room is not None and room < 0:
+                    return work
+                max_pages -= self._send_batch(writer, work, room, max_pages)
         if not self.dirty_pages and (stop_above is None or writer.transferred <= stop_above):
             # The search that finds nothing has gone all the way round.
             writer.wrapped()
@@ -125,8 +127,7 @@ class RamSender:
         pfns = None
         zero = self._one_kind(block, bitmap, room, max_pages)
         if zero is None:
-            pfns = bitmap.take(self._pfn, self._limit(block, room, max_pages, PAGE_RECORD_BYTES))
-            zero = self._zero_mask(block, pfns)
+            pfns, zero = self._candidates(block, bitmap, room, max_pages)
         if not zero.size:
             self._next_block(writer)
             return 0
@@ -154,9 +155,30 @@ class RamSender:
         work.bytes_out += after_bytes - before
         return plan.count
 
-    def _limit(self, block: RAMBlock, room: int | None, max_pages: int, record_bytes: int) -> int:
+    def _candidates(
+        self, block: RAMBlock, bitmap: DirtyBitmap, room: int | None, max_pages: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the next dirty pages and which are zero; a hole of memory is not looked into."""
+        first = bitmap.next_set(self._pfn)
+        if self._detect_zero and block.backend.has_bytes and first < bitmap.pages:
+            end = block.hole_end(first)
+            if end > first:
+                limit = self._limit(block, room, max_pages, ZERO_RECORD_BYTES, HOLE_PAGES)
+                pfns = bitmap.take(first, limit, end)
+                return pfns, np.ones(pfns.size, np.bool_)
+        pfns = bitmap.take(first, self._limit(block, room, max_pages, PAGE_RECORD_BYTES))
+        return pfns, self._zero_mask(block, pfns)
+
+    def _limit(
+        self,
+        block: RAMBlock,
+        room: int | None,
+        max_pages: int,
+        record_bytes: int,
+        batch: int = BATCH_PAGES,
+    ) -> int:
         """Return how many candidates are worth looking at."""
-        limit = min(max_pages, BATCH_PAGES if block.backend.has_bytes else BATCH_PAGES_COUNTED)
+        limit = min(max_pages, batch if block.backend.has_bytes else BATCH_PAGES_COUNTED)
         return limit if room is None else min(limit, room // record_bytes + SPARE_PAGES)
 
     def _one_kind(

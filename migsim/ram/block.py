@@ -10,7 +10,7 @@ from ..errors import ConfigError, StateError
 from ..units import PAGE_SIZE
 from .backends import PhantomBackend
 from .dirtylog import DirtyLog
-from .pages import zero_page_mask, zero_pages_at
+from .pages import zero_page_mask_by_two, zero_pages_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Above this many pages of span per page asked for, finding holes costs more than looking.
 _SPARSE_SPAN = 64
+HOLE_PAGES = 1 << 16
+"""Pages that `RAMBlock.hole_end` looks over at once: 256 MiB."""
 
 
 class RAMBlock:
@@ -148,8 +150,17 @@ class RAMBlock:
             mask[inside] = zero_pages_at(view, pfns[inside])
             return mask
         if consecutive(pfns):
-            return zero_page_mask(view[int(pfns[0]) : int(pfns[0]) + pfns.size])
+            return zero_page_mask_by_two(view[int(pfns[0]) : int(pfns[0]) + pfns.size])
         return zero_pages_at(view, pfns)
+
+    def hole_end(self, pfn: int) -> int:
+        """Return the first page from ``pfn`` on that may be anything but zero; no page is touched.
+
+        That is ``pfn`` itself where nothing is known.  At most `HOLE_PAGES` pages are looked over.
+        """
+        stop = min(pfn + HOLE_PAGES, self.pages)
+        extents = self.backend.data_extents(pfn * self.page_size, stop * self.page_size)
+        return int(extents[0, 0]) // self.page_size if len(extents) else stop
 
     def __repr__(self) -> str:
         return f"RAMBlock({self.name!r}, {self.used_bytes} of {self.max_bytes} bytes)"

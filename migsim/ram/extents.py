@@ -24,6 +24,7 @@ _PAGEMAP = "/proc/self/pagemap"
 _POPULATED = np.uint64(1 << 63 | 1 << 62)
 # Beyond so many extents, asking costs more than looking: the rest counts as one.
 _MOST_EXTENTS = 4096
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's
 
 
 def whole(start: int, stop: int) -> npt.NDArray[np.int64]:
@@ -71,6 +72,11 @@ class FileExtents:
         if begin <= at < end:
             return at, end
         try:
+            status = os.fstat(self._fd)
+            if status.st_blocks * _BLOCK_BYTES >= status.st_size > at:
+                # Without a hole; to find its end, a tmpfs would look at every page of the file.
+                self._known = (0, status.st_size)
+                return at, status.st_size
             begin = os.lseek(self._fd, at, os.SEEK_DATA)
             end = os.lseek(self._fd, begin, os.SEEK_HOLE)
         except OSError as error:

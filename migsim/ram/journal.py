@@ -10,6 +10,7 @@ from .backends import PhantomBackend
 from .bitmap import DirtyBitmap
 from .block import consecutive
 from .pages import runs, zero_page_mask
+from .sink import PageSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Up to this many runs are given back to the kernel one by one; more are overwritten in bulk.
 _MOST_DISCARDS = 4096
+# From this mean length on, runs of pages are written one by one.
+_LONG_RUN = 16
 
 
 class RamJournal:
@@ -61,8 +64,18 @@ class RamJournal:
         block.check(pfns)
         self._entries[block.name].zero(pfns)
 
+    def settle(self) -> None:
+        """Wait until everything is in the blocks' memory; needed before someone else looks at it.
+
+        Raises:
+            ConfigError: the file system of a shared file has no room; from the other methods too.
+        """
+        for entry in self._entries.values():
+            entry.settle()
+
     def commit(self) -> None:
         """Keep what was written and forget the rest; the journal is empty and usable again."""
+        self.settle()
         for entry in self._entries.values():
             entry.forget()
 
@@ -82,9 +95,14 @@ class _BytesEntry:
 
     def __init__(self, block: RAMBlock) -> None:
         self._block = block
+        self._sink = PageSink(block)
         self.forget()
 
+    def settle(self) -> None:
+        self._sink.settle()
+
     def forget(self) -> None:
+        self._sink.stop()
         self._used_bytes = self._block.used_bytes
         # Made with the first write: of a block that nothing is written to, size must not matter.
         self._bitmap: DirtyBitmap | None = None
@@ -98,20 +116,30 @@ class _BytesEntry:
             found = None if data is None else data.shape
             raise ValueError(f"content of shape {wanted} is wanted, not {found}")
         self._remember(pfns)
-        view = self._block.view()
         if consecutive(pfns):
-            view[int(pfns[0]) : int(pfns[0]) + pfns.size] = data
+            self._sink.write(int(pfns[0]), data)
+        elif self._long_runs(pfns):
+            starts, lengths = runs(pfns)
+            at = 0
+            for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+                self._sink.write(start, data[at : at + length])
+                at += length
         else:
-            view[pfns] = data
+            self._sink.settle()
+            self._block.view()[pfns] = data
 
     def zero(self, pfns: npt.NDArray[np.int64]) -> None:
         if self._is_pristine():
             pfns = pfns[self._touched.test(pfns)]
+        if not pfns.size:
+            return
+        self._sink.settle()
         pfns = pfns[~self._block.zero_mask(pfns)]
         self._remember(pfns)
         self._block.view()[pfns] = 0
 
     def rollback(self) -> None:
+        self._sink.stop()
         block = self._block
         pages = block.backend.array()[: block.max_pages * block.page_size]
         view = pages.reshape(block.max_pages, block.page_size)
@@ -126,6 +154,11 @@ class _BytesEntry:
         for old, content in self._saved:
             view[old] = content
         block.resize(self._used_bytes)
+
+    @staticmethod
+    def _long_runs(pfns: npt.NDArray[np.int64]) -> bool:
+        steps = np.diff(pfns)
+        return bool((steps > 0).all()) and int(np.count_nonzero(steps != 1)) * _LONG_RUN < pfns.size
 
     @property
     def _touched(self) -> DirtyBitmap:
@@ -155,6 +188,9 @@ class _PhantomEntry:
         self._block = block
         self._backend = backend
         self.forget()
+
+    def settle(self) -> None:
+        """Do nothing: there are no bytes under way."""
 
     def forget(self) -> None:
         self._used_bytes = self._block.used_bytes

@@ -103,6 +103,15 @@ class MemoryBackend(ABC):
             StateError: the backend is closed or read-only.
         """
 
+    def store(self, start: int, data: memoryview) -> None:
+        """Put contiguous bytes at byte ``start``; may be called from another thread.
+
+        Raises:
+            ConfigError: the file system has no room for them.
+            StateError: the backend is closed or read-only, or has no bytes.
+        """
+        self.array()[start : start + data.nbytes] = np.frombuffer(data, np.uint8)
+
     def fileno(self) -> int:
         """Return the descriptor of the file or memfd behind the memory.
 
@@ -181,6 +190,23 @@ class MappedBackend(MemoryBackend):
             array[start:stop] = 0
         if self._file is not None:
             self._file.forget()
+
+    def store(self, start: int, data: memoryview) -> None:
+        """Put contiguous bytes at byte ``start``.
+
+        Shared memory is written through its file: a page that is not there yet need not be cleared
+        and brought into the page table first, which takes twice as long, and a full file system is
+        an error instead of a signal.
+        """
+        if self._fd is None or not self.share or self.readonly:
+            super().store(start, data)
+            return
+        try:
+            while data.nbytes:
+                done = os.pwrite(self._fd, data, start)
+                start, data = start + done, data[done:]
+        except OSError as error:
+            raise self.error(f"cannot write {data.nbytes} bytes: {error.strerror}") from error
 
     def fileno(self) -> int:
         """Return the descriptor behind the memory; raises StateError when there is none."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ..threads import thread_count
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 _PIECE_PAGES = 256
 # From this mean length on, runs of pages are looked at in place instead of being copied together.
 _LONG_RUN = 32
+# A thread costs some 0.1 ms; half of 16 MiB takes several times as long where there is work to do.
+_PAGES_FOR_TWO = 2048
 
 
 def runs(
@@ -46,12 +51,30 @@ def zero_page_mask(view: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         # Nearly every page that is not zero gives itself away by its first word.
         maybe = piece[:, 0] == 0
         count = int(np.count_nonzero(maybe))
-        if count * 2 > len(piece):
+        if count == len(piece) and not piece.max():
+            pass  # one reduction over adjacent words runs at the speed of memory
+        elif count * 2 > len(piece):
             maybe = piece.max(axis=1) == 0
         elif count:
             maybe[maybe] = piece[maybe].max(axis=1) == 0
         mask[at : at + _PIECE_PAGES] = maybe
     return mask
+
+
+def zero_page_mask_by_two(view: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Return what `zero_page_mask` does, found by two threads where there are processors for it.
+
+    Memory that is not in the process's page table yet is brought there by both as well.
+    """
+    half = len(view) // 2
+    if half < _PAGES_FOR_TWO or thread_count() < 2:
+        return zero_page_mask(view)
+    found: list[npt.NDArray[np.bool_]] = []
+    other = threading.Thread(target=lambda: found.append(zero_page_mask(view[half:])))
+    other.start()
+    first = zero_page_mask(view[:half])
+    other.join()
+    return np.concatenate((first, found[0]))
 
 
 def zero_pages_at(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..channel.base import RandomAccessChannel
+from ..channel.base import OverlappingChannel, RandomAccessChannel
 from ..errors import ConfigError
 from ..units import PAGE_SIZE
 from .blocks import encode_block_head, encode_total
@@ -65,6 +66,21 @@ class MappedWriter:
             self._out.seek(region.pages_offset + block.used_bytes)
         self._unsaved = True
 
+    @contextmanager
+    def lasting_pages(self) -> Iterator[None]:
+        """Within this, contents given to `pages` stay as they are: they are written meanwhile."""
+        if not isinstance(self._channel, OverlappingChannel) or not self._channel.overlaps:
+            yield
+            return
+        for placed in self._placed.values():
+            placed.overlap = self._channel
+        try:
+            yield
+            self._channel.settle()
+        finally:
+            for placed in self._placed.values():
+                placed.overlap = None
+
     def next_name(self, block: str) -> str | None:
         """Return None: there are no records."""
 
@@ -99,7 +115,7 @@ class MappedWriter:
         elif not zero_mask.any():
             placed.write(pfns, data)
         else:
-            placed.write(pfns[~zero_mask], data[~zero_mask])
+            placed.write_some(pfns, data, ~zero_mask)
             placed.forget(pfns[zero_mask])
         normals = pfns.size - int(zero_mask.sum())
         self._page_total += normals

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..channel.base import Buffer, RandomAccessChannel, SkippingChannel
+import numpy as np
+
+from ..channel.base import Buffer, OverlappingChannel, RandomAccessChannel, SkippingChannel
 from .flush import FlushState, PagePlan, plan_pages
-from .ram_records import encode_pages, name_field, records_bytes
+from .pieces import PIECE_BYTES, Pieces
+from .ram_records import name_field, records_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from ..channel.base import OutputChannel
-
-_PIECE_BYTES = 1 << 20
-_PIECE_PAGES = 1024
 
 
 class OutFile:
@@ -33,7 +32,8 @@ class OutFile:
     def __init__(self, channel: OutputChannel) -> None:
         self.channel = channel
         self._counter = channel if isinstance(channel, SkippingChannel) else None
-        self._pending = bytearray()
+        self._overlaps = isinstance(channel, OverlappingChannel) and channel.overlaps
+        self._pieces = Pieces(channel)
         self._state = FlushState()
         self._transferred = 0
 
@@ -60,7 +60,7 @@ class OutFile:
     @property
     def position(self) -> int:
         """Byte offset in the channel's target where the next byte goes."""
-        return self.channel.position + len(self._pending)
+        return self.channel.position + self._pieces.waiting_bytes
 
     def seek(self, position: int) -> None:
         """Go on at byte ``position`` of a target that can be placed at will; leaves a hole.
@@ -78,20 +78,18 @@ class OutFile:
         As QEMU does, hands over first what was put before.
         """
         if size_bytes:
-            self.flush()
+            self.end_part()
         self._transferred += size_bytes
 
     def put(self, data: Buffer) -> None:
         """Write small bytes: headers, commands, device state."""
         view = memoryview(data).cast("B")
         self._account(view.nbytes)
-        if view.nbytes >= _PIECE_BYTES:
-            self._drain()
+        if view.nbytes >= PIECE_BYTES:
+            self._pieces.hand_over()
             self.channel.write(view)
-            return
-        self._pending += view
-        if len(self._pending) >= _PIECE_BYTES:
-            self._drain()
+        else:
+            self._pieces.put(view)
 
     def skip(self, size_bytes: int) -> None:
         """Account for small bytes that do not exist; only for a counting channel."""
@@ -132,11 +130,7 @@ class OutFile:
             self.skip_pages(block_name, zero_mask, plan)
             return
         self._account_pages(block_name, zero_mask, plan)
-        self._drain()
-        for first in range(0, pfns.size, _PIECE_PAGES):
-            piece = slice(first, first + _PIECE_PAGES)
-            name = block_name if first == 0 else None
-            self._write_large(encode_pages(name, pfns[piece], data[piece], zero_mask[piece]))
+        self._pieces.put_pages(block_name, pfns, data, zero_mask)
 
     def skip_pages(
         self,
@@ -164,11 +158,23 @@ class OutFile:
         self._write_large(raw)
 
     def flush(self) -> None:
-        """Hand everything to the channel, as at the end of each ram part and of setup."""
+        """Hand everything to the channel, and wait until it has taken it."""
+        self._hand_over()
+        self.channel.flush()
+
+    def end_part(self) -> None:
+        """Hand everything to the channel, as at the end of each ram part and of setup.
+
+        A channel that overlaps may still be writing then; what goes wrong is told later.
+        """
+        self._hand_over()
+        if not self._overlaps:
+            self.channel.flush()
+
+    def _hand_over(self) -> None:
         self._transferred += self._state.queued_bytes
         self._state = FlushState()
-        self._drain()
-        self.channel.flush()
+        self._pieces.hand_over()
 
     def _account(self, size_bytes: int) -> None:
         self._state, flushed = self._state.after_put(size_bytes)
@@ -183,21 +189,7 @@ class OutFile:
         self._transferred += plan.flushed_bytes
 
     def _skip(self, size_bytes: int) -> None:
-        self._drain()
+        self._pieces.hand_over()
         if self._counter is None:
             raise TypeError("bytes can only be left out of a channel that counts (skip)")
         self._counter.skip(size_bytes)
-
-    def _write_large(self, data: NDArray[np.uint8]) -> None:
-        if data.size >= _PIECE_BYTES:
-            self._drain()
-            self.channel.write(data.data)
-            return
-        self._pending += data.data
-        if len(self._pending) >= _PIECE_BYTES:
-            self._drain()
-
-    def _drain(self) -> None:
-        if self._pending:
-            pending, self._pending = self._pending, bytearray()
-            self.channel.write(pending)

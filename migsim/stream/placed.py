@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..ram.bitmap import DirtyBitmap
+from ..ram.pages import runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..channel.base import RandomAccessChannel
+    from ..channel.base import OverlappingChannel, RandomAccessChannel
 
 _PIECE_BYTES = 2 << 20
+# From this mean length on, pages are written where they lie instead of being copied together.
+_LONG_RUN = 8
 
 
 class PlacedPages:
@@ -28,6 +31,7 @@ class PlacedPages:
 
     Attributes:
         stored: pages whose content is in the file; the others are zero.
+        overlap: the channel, while contents stay as they are until it has settled; or None.
 
     Raises:
         ChannelError: from any method, when the file cannot be written or read.
@@ -40,6 +44,7 @@ class PlacedPages:
         self._offset = offset
         self._page_bytes = page_bytes
         self.stored = DirtyBitmap(pages)
+        self.overlap: OverlappingChannel | None = None
 
     def write(self, pfns: NDArray[np.int64], data: NDArray[np.uint8]) -> None:
         """Store pages: ``pfns`` int64 of shape (n,), ``data`` uint8 of shape (n, page_bytes).
@@ -47,13 +52,25 @@ class PlacedPages:
         Of a page that is named twice the last content stays.
         """
         most = max(1, _PIECE_BYTES // self._page_bytes)
+        write_at = self.overlap.place if self.overlap else self._channel.write_at
         for begin in range(0, pfns.size, most):
             some = pfns[begin : begin + most]
             rows = np.ascontiguousarray(data[begin : begin + most])
             for first, last in neighbours(some):
                 place = self._offset + int(some[first]) * self._page_bytes
-                self._channel.write_at(place, rows[first:last].data)
+                write_at(place, rows[first:last].data)
         self.stored.set_pfns(pfns)
+
+    def write_some(
+        self, pfns: NDArray[np.int64], data: NDArray[np.uint8], chosen: NDArray[np.bool_]
+    ) -> None:
+        """Store those pages that ``chosen`` (bool of shape (n,)) says, without copying long runs."""
+        starts, lengths = runs(chosen)
+        if starts.size * _LONG_RUN > pfns.size:
+            self.write(pfns[chosen], data[chosen])
+            return
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            self.write(pfns[start : start + length], data[start : start + length])
 
     def forget(self, pfns: NDArray[np.int64]) -> None:
         """Call pages zero; what lies in the file stays."""

@@ -67,11 +67,27 @@ def encode_pages(
         zero_mask: shape (n,) bool, True where a zero record is written.
         page_bytes: bytes of a page.
     """
+    out = np.empty(records_bytes(block_name, zero_mask, page_bytes), np.uint8)
+    encode_pages_into(out, block_name, pfns, data, zero_mask, page_bytes)
+    return out
+
+
+def encode_pages_into(
+    out: NDArray[np.uint8],
+    block_name: str | None,
+    pfns: NDArray[np.int64],
+    data: NDArray[np.uint8],
+    zero_mask: NDArray[np.bool_],
+    page_bytes: int = PAGE_SIZE,
+) -> None:
+    """Put the records into ``out``, which has exactly the bytes of `records_bytes`.
+
+    The other arguments are those of `encode_pages`.
+    """
+    if not pfns.size:
+        return
     zeros = int(np.count_nonzero(zero_mask))
     name = name_field(block_name)
-    if not pfns.size:
-        return np.empty(0, np.uint8)
-    out = np.empty(records_bytes(block_name, zero_mask, page_bytes), np.uint8)
     # Everything is laid out as if no record had a name; the first header and the name then go in
     # front of the first payload, over the header that was put there.
     records = out[len(name) :]
@@ -86,7 +102,6 @@ def encode_pages(
         kind = RamFlag.ZERO if zero_mask[0] else RamFlag.PAGE
         first = U64.pack(int(words[0]) | kind) + name
         out[: len(first)] = np.frombuffer(first, np.uint8)
-    return out
 
 
 def _encode_normal(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
@@ -203,6 +204,18 @@ class StreamWriter:
         """Write pages of one block; arguments as of ``OutFile.put_pages``."""
         self._ram.pages(block, pfns, data, zero_mask, plan)
 
+    @contextmanager
+    def lasting_pages(self) -> Iterator[None]:
+        """Within this, contents given to `pages` are memory that stays as it is until the end of it.
+
+        Where RAM goes to fixed places, it may then be written while the caller goes on.
+        """
+        if not isinstance(self._ram, MappedWriter):
+            yield
+            return
+        with self._ram.lasting_pages():
+            yield
+
     def skip_pages(
         self, block: str, zero_mask: NDArray[np.bool_], plan: PagePlan | None = None
     ) -> None:
@@ -250,7 +263,7 @@ class StreamWriter:
         """Write the record that ends a part, with what belongs in front of it, and flush."""
         self._ram.end_part(self._part)
         self.out.put(U64.pack(address | RamFlag.EOS))
-        self.out.flush()
+        self.out.end_part()
 
     def end_ram_part(self, section_id: int) -> None:
         """Write the end record, flush, and write the footer."""

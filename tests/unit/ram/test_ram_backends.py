@@ -349,12 +349,17 @@ def test_a_walk_in_windows_asks_once_an_extent(monkeypatch):
         asked.append(args)
         return lseek(*args)
 
-    with MemfdBackend("r", MIB) as backend:
-        backend.array()[:] = 1
+    with MemfdBackend("r", 2 * MIB) as backend:
+        backend.array()[:MIB] = 1
         monkeypatch.setattr("migsim.ram.extents.os.lseek", counting)
         for at in range(0, MIB, 65536):
             assert backend.data_extents(at, at + 65536).tolist() == [[at, at + 65536]]
-    assert len(asked) == 2
+        assert len(asked) == 2
+        backend.array()[MIB:] = 1
+        backend.discard(0, 4096)
+        backend.array()[:4096] = 1
+        assert backend.data_extents().tolist() == [[0, 2 * MIB]]
+    assert len(asked) == 2, "a file without a hole needs no walk"
 
 
 def test_a_file_system_that_cannot_tell_or_punch(monkeypatch):
