@@ -104,7 +104,7 @@ class WriteBehind:
             try:
                 if self._problem is None:
                     self._write(job.position, job.data)
-            except Exception as problem:  # noqa: BLE001 - told to the owner
+            except Exception as problem:  # told to the owner
                 self._problem = problem
             if job.buffer is not None:
                 self._free.put(job.buffer)

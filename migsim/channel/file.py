@@ -227,6 +227,10 @@ class FileInput:
         fd, self._fd = self._fd, -1
         return fd
 
+    def fileno(self) -> int:
+        """Return the descriptor, which stays the channel's."""
+        return self._fd
+
     def seekable(self) -> FileInput | None:
         """Return itself, or None when the file can only be read in order."""
         return self if self._seekable else None

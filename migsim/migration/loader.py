@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ..channel.file import FileInput
 from ..channel.group import InputGroup
 from ..errors import AbortError, IncompatibleError, StreamError
 from ..qapi.enums import Capability, RunState
 from ..qapi.transitions import runstate_allows
 from ..ram.journal import RamJournal
 from ..stream.items import (
+    BlockInfo,
     Command,
     Configuration,
     DeviceSection,
@@ -30,6 +32,7 @@ from ..stream.items import (
     PageBatch,
     RamBlocks,
 )
+from ..stream.mapped_ram import read_stored
 from ..stream.multifd import MultifdChannels
 from ..stream.multifd_live import LiveChannels
 from ..stream.multifd_writer import NO_UUID
@@ -180,6 +183,7 @@ class _Loader:
             local=self._local_values,
             options=options,
             channels=self._channels,
+            leave=self._in_place,
         )
         return iter(reader)
 
@@ -216,6 +220,7 @@ class _Loader:
                     found.pages = {info.name: info.used_bytes // PAGE_SIZE for info in item.blocks}
                     if journal is not None:
                         self._resize(item)
+                        self._adopt(journal, item)
                 case PageBatch() | XbzrleBatch():
                     block = self._check_pages(item, found)
                     if journal is not None:
@@ -296,6 +301,25 @@ class _Loader:
     def _resize(self, item: RamBlocks) -> None:
         for info in item.blocks:
             self._vm.ram[info.name].resize(info.used_bytes)
+
+    def _in_place(self, info: BlockInfo) -> bool:
+        """Whether the pages of a block are not read, as the file becomes its memory."""
+        block = self._vm.ram.get(info.name)
+        return (
+            info.mapped is not None
+            and block is not None
+            and block.backend.in_place
+            and block.used_bytes == block.max_bytes
+            and isinstance(self._channel, FileInput)
+        )
+
+    def _adopt(self, journal: RamJournal, item: RamBlocks) -> None:
+        for info in item.blocks:
+            if info.mapped is not None and self._in_place(info):
+                assert isinstance(self._channel, FileInput)
+                stored = read_stored(self._channel, info)
+                place = info.mapped.pages_offset
+                journal.adopt(self._vm.ram[info.name], self._channel.fileno(), place, stored)
 
     def _check_pages(self, item: PageBatch | XbzrleBatch, found: _Findings) -> RAMBlock:
         block = self._vm.ram.get(item.block)

@@ -49,9 +49,18 @@ class RamBackend(MappedBackend):
     kind = BackendKind.RAM
 
     def __init__(
-        self, id: str, size_bytes: int, *, share: bool = False, fd: int | None = None
+        self,
+        id: str,
+        size_bytes: int,
+        *,
+        share: bool = False,
+        fd: int | None = None,
+        in_place: bool = False,
     ) -> None:
         super().__init__(id, size_bytes, share=share)
+        self.in_place = in_place
+        if share and in_place:
+            raise self.error("memory that a file becomes in place is private")
         if share:
             self.map_descriptor(_memfd(self) if fd is None else os.dup(fd))
         else:
@@ -218,6 +227,9 @@ class BackendSpec:
         readonly: for ``memory-backend-file`` only.
         fd: memory that another process handed over, duplicated by `create`; it is mapped instead
             of new memory where the type has memory of its own, and is not kept open.
+        in_place: for ``memory-backend-ram`` only: a mapped-ram file that is loaded becomes the
+            memory as it is, copied page by page on write, which takes no time; it has to stay
+            as it is for as long as the machine lives.
     """
 
     qom_type: BackendKind
@@ -227,6 +239,7 @@ class BackendSpec:
     share: bool | None = None
     readonly: bool = False
     fd: int | None = None
+    in_place: bool = False
 
     def create(self) -> MemoryBackend:
         """Return a new backend of this description.
@@ -246,13 +259,15 @@ class BackendSpec:
         if self.qom_type is BackendKind.PHANTOM:
             named = self.mem_path is not None
             return PhantomBackend(self.id, self.size, share=share, named_file=named)
+        if self.in_place and self.qom_type is not BackendKind.RAM:
+            raise ConfigError(f"{self.qom_type} {self.id}", "only memory-backend-ram is in_place")
         if self.mem_path is not None:
             return FileBackend(
                 self.id, self.size, self.mem_path, share=share, readonly=self.readonly
             )
         if self.qom_type is BackendKind.MEMFD:
             return MemfdBackend(self.id, self.size, share=self.share is not False, fd=self.fd)
-        return RamBackend(self.id, self.size, share=share, fd=self.fd)
+        return RamBackend(self.id, self.size, share=share, fd=self.fd, in_place=self.in_place)
 
 
 def _memfd(backend: MemoryBackend) -> int:

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import StateError
 from .backends import PhantomBackend
 from .bitmap import DirtyBitmap
 from .block import consecutive
+from .memory import MappedBackend
 from .pages import runs, zero_page_mask
 from .sink import PageSink
+from .stale import stale_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy.typing as npt
 
@@ -64,6 +67,18 @@ class RamJournal:
         block.check(pfns)
         self._entries[block.name].zero(pfns)
 
+    def adopt(self, block: RAMBlock, fd: int, offset: int, stored: DirtyBitmap) -> None:
+        """Let the memory of ``block`` be a private view of a file from byte ``offset`` on.
+
+        Of pages that are not in ``stored`` what the file holds does not count: they are zero.
+
+        Raises:
+            KeyError: the block is not one of the journal's.
+            ConfigError: the file cannot be mapped there.
+            StateError: the block has memory that no file can lie over.
+        """
+        self._entries[block.name].adopt(fd, offset, stored)
+
     def settle(self) -> None:
         """Wait until everything is in the blocks' memory; needed before someone else looks at it.
 
@@ -93,6 +108,8 @@ class RamJournal:
 class _BytesEntry:
     """The journal of a block that has bytes."""
 
+    _undo: Callable[[], None] | None
+
     def __init__(self, block: RAMBlock) -> None:
         self._block = block
         self._sink = PageSink(block)
@@ -101,12 +118,23 @@ class _BytesEntry:
     def settle(self) -> None:
         self._sink.settle()
 
+    def adopt(self, fd: int, offset: int, stored: DirtyBitmap) -> None:
+        self._sink.settle()
+        backend = self._block.backend
+        if not isinstance(backend, MappedBackend):
+            raise StateError(f"mapping a file over {backend.id}", "without a mapping")
+        self._undo = backend.map_over(fd, offset)
+        for pfns in stale_pages(fd, offset, stored):
+            left = pfns[~self._block.zero_mask(pfns)]
+            self._block.view()[left] = 0
+
     def forget(self) -> None:
         self._sink.stop()
         self._used_bytes = self._block.used_bytes
         # Made with the first write: of a block that nothing is written to, size must not matter.
         self._bitmap: DirtyBitmap | None = None
         self._saved: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = []
+        self._undo = None
         # Asked once, before the first write: afterwards the memory is not untouched any more.
         self._pristine: bool | None = None
 
@@ -141,6 +169,8 @@ class _BytesEntry:
     def rollback(self) -> None:
         self._sink.stop()
         block = self._block
+        if self._undo is not None:
+            self._undo()
         pages = block.backend.array()[: block.max_pages * block.page_size]
         view = pages.reshape(block.max_pages, block.page_size)
         pfns = np.empty(0, np.int64) if self._bitmap is None else self._bitmap.take(0, len(view))
@@ -188,6 +218,9 @@ class _PhantomEntry:
         self._block = block
         self._backend = backend
         self.forget()
+
+    def adopt(self, fd: int, offset: int, stored: DirtyBitmap) -> None:
+        raise StateError(f"mapping a file over {self._backend.id}", "without bytes")
 
     def settle(self) -> None:
         """Do nothing: there are no bytes under way."""

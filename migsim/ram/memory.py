@@ -18,6 +18,7 @@ from .extents import FileExtents, anonymous_extents, whole
 
 if TYPE_CHECKING:
     import types
+    from collections.abc import Callable
     from typing import Self
 
     import numpy.typing as npt
@@ -47,10 +48,12 @@ class MemoryBackend(ABC):
         named_file: counts as a named file for ``x-ignore-shared``.
         readonly: `array` is not writeable.
         has_bytes: false for a backend that knows only which pages are zero.
+        in_place: a mapped-ram file is not read when it is loaded but becomes the memory.
     """
 
     kind: BackendKind
     has_bytes = True
+    in_place = False
 
     def __init__(
         self,
@@ -157,6 +160,7 @@ class MappedBackend(MemoryBackend):
     _array: npt.NDArray[np.uint8] | None = None
     _fd: int | None = None
     _file: FileExtents | None = None
+    _over = False  # a file lies over it
 
     def array(self) -> npt.NDArray[np.uint8]:
         """Return the bytes, uint8 of shape ``(size_bytes,)``; raises StateError when closed."""
@@ -168,6 +172,8 @@ class MappedBackend(MemoryBackend):
         """Return the byte ranges that may hold anything but zero, int64 of shape ``(n, 2)``."""
         stop = self.size_bytes if stop is None else min(stop, self.size_bytes)
         array = self.array()
+        if self._over:
+            return whole(start, stop)
         if self._file is None:
             return anonymous_extents(array.ctypes.data, start, stop)
         # Pages that were written through a private mapping are not in the file.
@@ -180,7 +186,7 @@ class MappedBackend(MemoryBackend):
             raise StateError(f"discard of {self.id}", "read-only")
         if start >= stop:
             return
-        if self._file is not None and not self.share:
+        if self._over or (self._file is not None and not self.share):
             array[start:stop] = 0
             return
         advice = mmap.MADV_DONTNEED if self._file is None else mmap.MADV_REMOVE
@@ -214,6 +220,28 @@ class MappedBackend(MemoryBackend):
             return super().fileno()
         return self._fd
 
+    def map_over(self, fd: int, offset: int) -> Callable[[], None]:
+        """Let the memory be a private view of a file from byte ``offset`` on, which takes no time.
+
+        What was there before goes away.  Pages are read when they are first looked at, and copied
+        when first written to; the file has to stay as it is for as long as the memory is used.
+        Returns what gives the old memory back.
+
+        Raises:
+            ConfigError: the file cannot be mapped there.
+            StateError: the memory is shared, read-only or closed.
+        """
+        if self.share or self.readonly or self._mapping is None:
+            raise StateError(f"mapping a file over {self.id}", "shared, read-only or closed")
+        before = self._mapping, self._array, self._over
+        self._map(fd, mmap.MAP_PRIVATE, offset)
+        self._over = True
+
+        def undo() -> None:
+            self._mapping, self._array, self._over = before
+
+        return undo
+
     def flush(self) -> None:
         """Write a shared mapping to its file."""
         if self._mapping is not None and self._file is not None and self.share:
@@ -245,10 +273,12 @@ class MappedBackend(MemoryBackend):
             raise
         self._file = FileExtents(fd)
 
-    def _map(self, fd: int, flags: int) -> None:
+    def _map(self, fd: int, flags: int, offset: int = 0) -> None:
         prot = mmap.PROT_READ if self.readonly else mmap.PROT_READ | mmap.PROT_WRITE
         try:
-            self._mapping = mmap.mmap(fd, self.size_bytes, flags | _MAP_NORESERVE, prot)
+            self._mapping = mmap.mmap(
+                fd, self.size_bytes, flags | _MAP_NORESERVE, prot, offset=offset
+            )
         except (OSError, ValueError, OverflowError) as error:
             raise self.error(f"cannot map {self.size_bytes} bytes: {error}") from error
         self._array = np.frombuffer(self._mapping, np.uint8)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import StreamError
+from ..ram.bitmap import DirtyBitmap
 from .items import BlockInfo, MappedRegion, PageBatch, ScatteredPages
 from .wire import MAPPED_ALIGNMENT, MAPPED_HEADER, MAPPED_VERSION, RAM_SECTION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..channel.base import SeekableInput
     from .source import ByteSource
 
 _WORD_PAGES = 64
@@ -97,6 +99,29 @@ def read_pages(source: ByteSource, block: BlockInfo) -> Iterator[PageBatch]:
     for pfns in _stored(source, block):
         for first, last in _stretches(pfns, _READ_BYTES // block.page_bytes):
             yield _read_stretch(source, block, pfns[first:last], room)
+
+
+def read_stored(channel: SeekableInput, block: BlockInfo) -> DirtyBitmap:
+    """Return which pages of a block are stored.
+
+    Raises:
+        StreamError: a bit is set behind the last page, or the file has become shorter.
+        ChannelError: the file cannot be read.
+    """
+    assert block.mapped is not None
+    stored = DirtyBitmap(block.pages)
+    room = stored.words.view(np.uint8).data
+    place, done = block.mapped.bitmap_offset, 0
+    while done < room.nbytes:
+        count = channel.read_at(place + done, room[done:])
+        if count == 0:
+            expected = f"the bitmap of block {block.name}"
+            raise StreamError(place, RAM_SECTION, expected, f"the end after {done} bytes")
+        done += count
+    if block.pages % _WORD_PAGES and int(stored.words[-1]) >> (block.pages % _WORD_PAGES):
+        expected = f"no bit set behind page {block.pages - 1:#x} of block {block.name}"
+        raise StreamError(place + done - 8, RAM_SECTION, expected, "one")
+    return stored
 
 
 def _stored(source: ByteSource, block: BlockInfo) -> Iterator[NDArray[np.int64]]:

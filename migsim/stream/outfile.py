@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..channel.base import Buffer, OverlappingChannel, RandomAccessChannel, SkippingChannel
 from .flush import FlushState, PagePlan, plan_pages
 from .pieces import PIECE_BYTES, Pieces
 from .ram_records import name_field, records_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from ..channel.base import OutputChannel

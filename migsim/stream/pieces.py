@@ -6,6 +6,7 @@ buffers, and writes one while the next is filled.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +71,7 @@ class Pieces:
                 block_name = None
             return
         begins = [0, *edges.tolist(), pfns.size]
-        for begin, end in zip(begins[:-1], begins[1:], strict=True):
+        for begin, end in pairwise(begins):
             self._run(block_name, pfns[begin:end], data[begin:end], zero_mask[begin:end])
             block_name = None
 

@@ -64,7 +64,7 @@ class PlacedPages:
     def write_some(
         self, pfns: NDArray[np.int64], data: NDArray[np.uint8], chosen: NDArray[np.bool_]
     ) -> None:
-        """Store those pages that ``chosen`` (bool of shape (n,)) says, without copying long runs."""
+        """Store the pages that ``chosen`` (bool, shape (n,)) says; long runs are not copied."""
         starts, lengths = runs(chosen)
         if starts.size * _LONG_RUN > pfns.size:
             self.write(pfns[chosen], data[chosen])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -56,6 +56,7 @@ class RamReader:
         keep_order: yield page batches exactly as the records lie; otherwise pages of one stretch
             may be put together by kind, when no page occurs twice in it.
         channels: further channels that bring pages, if there are any.
+        leave: tells of a block with places in the file that its pages are not to be read.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class RamReader:
         *,
         keep_order: bool = False,
         channels: PageChannels | None = None,
+        leave: Callable[[BlockInfo], bool] | None = None,
     ) -> None:
         self._source = source
+        self._leave = leave
         self._keep_order = keep_order
         self._channels = channels
         self._flushes = False
@@ -138,7 +141,8 @@ class RamReader:
         self._mapped = bool(self.form.mapped)
         yield RamBlocks(offset, blocks)
         for block in blocks if self._mapped else ():
-            yield from read_pages(self._source, block)
+            if self._leave is None or not self._leave(block):
+                yield from read_pages(self._source, block)
 
     def _channel_pages(self) -> Iterator[Item]:
         if self._channels is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import StreamError
@@ -11,6 +11,7 @@ from .blocks import ListForm
 from .device_reader import DeviceReader
 from .footers import Footers
 from .items import (
+    BlockInfo,
     Command,
     Configuration,
     Description,
@@ -76,6 +77,8 @@ class StreamReader:
         options: what the stream has to have; by default what a QEMU expects.
         channels: the multifd channels that belong to the stream, if there are any; their pages
             come at the synchronisation points.
+        leave: tells of a block of a mapped-ram file that its pages are not to be read, for who
+            takes them from the file himself.
 
     Raises:
         StreamError: while iterating, at anything malformed, cut off or not understood.
@@ -91,6 +94,7 @@ class StreamReader:
         keep_order: bool = False,
         options: StreamOptions = QEMU_DEFAULTS,
         channels: PageChannels | None = None,
+        leave: Callable[[BlockInfo], bool] | None = None,
     ) -> None:
         self._source = open_source(channel)
         self._options = options
@@ -102,7 +106,9 @@ class StreamReader:
         self._footers = Footers(self._source, options.footers, self._iterable)
         self._devices = DeviceReader(self._source, self._footers, describe, local)
         form = ListForm(1 << options.page_bits)
-        self._ram = RamReader(self._source, form, keep_order=keep_order, channels=channels)
+        self._ram = RamReader(
+            self._source, form, keep_order=keep_order, channels=channels, leave=leave
+        )
         self._channels = channels
 
     @property

@@ -206,7 +206,7 @@ class StreamWriter:
 
     @contextmanager
     def lasting_pages(self) -> Iterator[None]:
-        """Within this, contents given to `pages` are memory that stays as it is until the end of it.
+        """Within this, contents given to `pages` are memory that stays as it is until the end.
 
         Where RAM goes to fixed places, it may then be written while the caller goes on.
         """

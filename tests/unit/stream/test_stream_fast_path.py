@@ -139,12 +139,16 @@ def test_a_full_target_is_told_and_nothing_hangs(threads, monkeypatch, tmp_path)
     monkeypatch.setattr(os, "pwrite", full)
     out = OutFile(channel)
     ram = np.ones((8192, PAGE), np.uint8)
-    with pytest.raises(ChannelError) as caught:
+
+    def save():
         for first in range(0, len(ram), 512):
             some = slice(first, first + 512)
             pfns = np.arange(first, first + 512)
             out.put_pages("ram0" if first == 0 else None, pfns, ram[some], np.zeros(512, bool))
         out.flush()
+
+    with pytest.raises(ChannelError) as caught:
+        save()
     assert caught.value.errno == errno.ENOSPC
     channel.close()  # told already
     channel.close()
