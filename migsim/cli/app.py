@@ -9,7 +9,19 @@ import typer
 
 from .. import __version__
 from ..errors import ParameterError
-from . import blockers, compare, demo, doctor, play, predict, serve, simulate, stream, watch
+from . import (
+    blockers,
+    compare,
+    demo,
+    doctor,
+    play,
+    predict,
+    serve,
+    simulate,
+    stream,
+    transfer,
+    watch,
+)
 
 
 class UsageError(ParameterError):
@@ -70,6 +82,8 @@ def build() -> typer.Typer:
     app.command("watch")(watch.watch)
     app.command("doctor")(doctor.doctor)
     app.command("serve")(serve.serve)
+    app.command("save")(transfer.save)
+    app.command("load")(transfer.load)
     group = new_group(
         "Tools for state files: what is in them, are they whole, other forms of them."
     )

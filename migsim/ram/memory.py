@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # the flag from Python 3.13 on, its value is that of Linux.
 _MAP_NORESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
+_MADV_POPULATE_READ = 22  # Linux 5.14
+
 
 class BackendKind(enum.StrEnum):
     """The backend types, spelled as QOM spells them; ``phantom`` is migsim's own."""
@@ -213,6 +215,13 @@ class MappedBackend(MemoryBackend):
                 start, data = start + done, data[done:]
         except OSError as error:
             raise self.error(f"cannot write {data.nbytes} bytes: {error.strerror}") from error
+
+    def populate(self) -> None:
+        """Bring what the file holds into the process's page table; does nothing where it cannot."""
+        if self._mapping is not None:
+            for start, stop in self.data_extents().tolist():
+                with contextlib.suppress(OSError):
+                    self._mapping.madvise(_MADV_POPULATE_READ, start, stop - start)
 
     def fileno(self) -> int:
         """Return the descriptor behind the memory; raises StateError when there is none."""

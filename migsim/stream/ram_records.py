@@ -68,7 +68,7 @@ def encode_pages(
         page_bytes: bytes of a page.
     """
     out = np.empty(records_bytes(block_name, zero_mask, page_bytes), np.uint8)
-    encode_pages_into(out, block_name, pfns, data, zero_mask)
+    encode_pages_into(out, block_name, pfns, data, zero_mask, page_bytes=page_bytes)
     return out
 
 
@@ -78,6 +78,8 @@ def encode_pages_into(
     pfns: NDArray[np.int64],
     data: NDArray[np.uint8],
     zero_mask: NDArray[np.bool_],
+    *,
+    page_bytes: int = PAGE_SIZE,
 ) -> None:
     """Put the records into ``out``, which has exactly the bytes of `records_bytes`.
 
@@ -90,7 +92,7 @@ def encode_pages_into(
     # Everything is laid out as if no record had a name; the first header and the name then go in
     # front of the first payload, over the header that was put there.
     records = out[len(name) :]
-    words = pfns.astype(np.uint64) * np.uint64(data.shape[1])
+    words = pfns.astype(np.uint64) * np.uint64(page_bytes)
     if zeros == 0:
         _encode_normal(records, words, data)
     elif zeros == pfns.size:
