@@ -84,11 +84,7 @@ class OutFile:
         """Write small bytes: headers, commands, device state."""
         view = memoryview(data).cast("B")
         self._account(view.nbytes)
-        if view.nbytes >= PIECE_BYTES:
-            self._pieces.hand_over()
-            self.channel.write(view)
-        else:
-            self._pieces.put(view)
+        self._gather(view)
 
     def skip(self, size_bytes: int) -> None:
         """Account for small bytes that do not exist; only for a counting channel."""
@@ -154,7 +150,7 @@ class OutFile:
         """
         self._account_pages(block_name, small, None)
         self._account(raw.size - records_bytes(block_name, small))
-        self._write_large(raw)
+        self._gather(raw.data)
 
     def flush(self) -> None:
         """Hand everything to the channel, and wait until it has taken it."""
@@ -174,6 +170,14 @@ class OutFile:
         self._transferred += self._state.queued_bytes
         self._state = FlushState()
         self._pieces.hand_over()
+
+    def _gather(self, data: memoryview) -> None:
+        """Put bytes behind the others, or write them at once where they are many."""
+        if data.nbytes >= PIECE_BYTES:
+            self._pieces.hand_over()
+            self.channel.write(data)
+        else:
+            self._pieces.put(data)
 
     def _account(self, size_bytes: int) -> None:
         self._state, flushed = self._state.after_put(size_bytes)
