@@ -8,6 +8,8 @@ number of distinct pages.  It is not built on the simulation; tests compare the 
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -82,10 +84,14 @@ def predict_fluid_many(many: Sequence[Inputs], host: HostModel = REFERENCE) -> l
 
 
 def solve(table: Table) -> FluidResult:
-    """Return the answers of all rows, worked out in batches that stay in the cache."""
+    """Return the answers of all rows, worked out in batches that share the processors."""
     starts = range(0, len(table), BATCH_ROWS)
-    batches = (table.take(slice(low, low + BATCH_ROWS)).trimmed() for low in starts)
-    pieces = [_Batch(batch).run() for batch in batches]
+    batches = [table.take(slice(low, low + BATCH_ROWS)).trimmed() for low in starts]
+    if len(batches) > 1:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            pieces = list(pool.map(lambda batch: _Batch(batch).run(), batches))
+    else:
+        pieces = [_Batch(batch).run() for batch in batches]
     names = FluidResult.__slots__
     return FluidResult(*(np.concatenate([getattr(p, n) for p in pieces]) for n in names))
 
