@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from ..errors import ChannelError
+    from .ahead import ReadAhead
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """Contiguous bytes; an array is passed as ``array.data``."""
@@ -113,6 +117,19 @@ class OverlappingChannel(Protocol):
 
     def settle(self) -> None:
         """Wait until everything is written."""
+        ...
+
+
+@runtime_checkable
+class PiecewiseInput(Protocol):
+    """A source that reads ahead by itself."""
+
+    def read_ahead(self, position: int) -> ReadAhead:
+        """Return the bytes from ``position`` on, read before they are wanted."""
+        ...
+
+    def read_failed(self, error: OSError) -> ChannelError:
+        """Return what an error of reading ahead means for this source."""
         ...
 
 

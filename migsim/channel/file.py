@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..behind import WriteBehind
 from ..errors import ChannelError
 from ..threads import thread_count
+from .ahead import ReadAhead
 
 if TYPE_CHECKING:
     from .base import Buffer
@@ -230,6 +231,17 @@ class FileInput:
     def fileno(self) -> int:
         """Return the descriptor, which stays the channel's."""
         return self._fd
+
+    def read_ahead(self, position: int) -> ReadAhead:
+        """Return the bytes from ``position`` on as pieces that are read before they are wanted."""
+        try:
+            return ReadAhead(self._fd, position)
+        except OSError as error:
+            raise _failed(self.path, "read", error) from error
+
+    def read_failed(self, error: OSError) -> ChannelError:
+        """Return what the error of a `ReadAhead` means here."""
+        return _failed(self.path, "read", error)
 
     def seekable(self) -> FileInput | None:
         """Return itself, or None when the file can only be read in order."""

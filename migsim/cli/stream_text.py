@@ -89,6 +89,8 @@ def print_check(report: CheckReport) -> None:
 def print_state(state: ShownState, *, whole: bool) -> None:
     """Print decoded state; ``whole`` prints long values in full."""
     console = output()
+    if not state.sections and state.fault is None:
+        console.print("no device state in the stream", soft_wrap=True)
     for number, section in enumerate(state.sections):
         if number:
             console.print()

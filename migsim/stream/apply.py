@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -85,6 +86,21 @@ def apply_item(item: Item, store: PageStore) -> None:
             pass
 
 
+@contextmanager
+def taking_memory_for(blocks: RamBlocks) -> Iterator[None]:
+    """Turn a lack of memory for what belongs to RAM blocks (contents, bitmaps) into an error.
+
+    Raises:
+        StreamError: there is not enough memory for blocks of that size.
+    """
+    try:
+        yield
+    except MemoryError:
+        expected = "RAM for which there is memory here"
+        found = f"{blocks.total_bytes} bytes"
+        raise StreamError(blocks.offset, RAM_SECTION, expected, found) from None
+
+
 class MemoryStore:
     """RAM as arrays in memory.
 
@@ -104,8 +120,9 @@ class MemoryStore:
         if blocks.total_bytes > self._bytes_max:
             expected, found = f"RAM of at most {self._bytes_max} bytes", str(blocks.total_bytes)
             raise StreamError(blocks.offset, RAM_SECTION, expected, found)
-        for block in blocks.blocks:
-            self.blocks[block.name] = np.zeros((block.pages, block.page_bytes), np.uint8)
+        with taking_memory_for(blocks):
+            for block in blocks.blocks:
+                self.blocks[block.name] = np.zeros((block.pages, block.page_bytes), np.uint8)
 
     def write(self, block: str, pfns: NDArray[np.int64], data: NDArray[np.uint8]) -> None:
         """Copy ``data`` into the block's array."""
@@ -146,7 +163,8 @@ class FileStore:
                 expected = f"at most {FILE_BYTES_MAX} bytes in block {name}"
                 raise StreamError(blocks.offset, RAM_SECTION, expected, str(block.used_bytes))
             channel.resize(block.used_bytes)
-            self._placed[name] = PlacedPages(channel, 0, block.pages, block.page_bytes)
+            with taking_memory_for(blocks):
+                self._placed[name] = PlacedPages(channel, 0, block.pages, block.page_bytes)
 
     def write(self, block: str, pfns: NDArray[np.int64], data: NDArray[np.uint8]) -> None:
         """Write what is not zero; the rest stays, or becomes, zero."""

@@ -17,7 +17,15 @@ from ..units import PAGE_SIZE
 from .items import BlockInfo
 from .mapped_ram import read_region
 from .names import encode_name, read_name
-from .wire import BLOCKS_MAX, MAPPED_HEADER, RAM_SECTION, U64, RamFlag
+from .wire import (
+    BLOCKS_MAX,
+    MAPPED_HEADER,
+    RAM_BYTES_MAX,
+    RAM_SECTION,
+    RECORD_HEADER_BYTES,
+    U64,
+    RamFlag,
+)
 
 if TYPE_CHECKING:
     from .source import ByteSource
@@ -86,9 +94,13 @@ def read_block_list(source: ByteSource, total_bytes: int, form: ListForm) -> tup
     With mapped-ram the source is behind the last block's pages afterwards.
 
     Raises:
-        StreamError: lengths do not add up, are no whole pages, a name occurs twice, or a place in
-            the file makes no sense.
+        StreamError: there is more RAM than a reader takes, lengths do not add up, are no whole
+            pages, a name occurs twice, or a place in the file makes no sense.
     """
+    if total_bytes > RAM_BYTES_MAX:
+        offset = source.position - RECORD_HEADER_BYTES
+        expected, found = f"RAM of at most {RAM_BYTES_MAX} bytes", str(total_bytes)
+        raise StreamError(offset, RAM_SECTION, expected, found)
     blocks: dict[str, BlockInfo] = {}
     left = total_bytes
     while left:

@@ -329,6 +329,6 @@ def parse_json(raw: bytes | memoryview) -> dict[str, object] | None:
     """Return the JSON object in ``raw``, or None if it is none."""
     try:
         value = json.loads(bytes(raw))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, MemoryError):
         return None
     return value if isinstance(value, dict) else None

@@ -51,6 +51,7 @@ class StreamFile:
         self._channel = channel
         self._further = tuple(channels)
         self._source: ByteSource | None = ByteSource(channel)
+        self._sources: list[ByteSource] = []
         self._reader: StreamReader | None = None
         self.wrapper: LibvirtWrapper | None = read_wrapper(self._source)
         if self.wrapper is not None:
@@ -94,8 +95,10 @@ class StreamFile:
             StateError: a pipe has been read already.
         """
         source = self._rewound()
+        self._sources = [source]
         if self._further:
             sources = [ByteSource(channel) for channel in self._further]
+            self._sources += sources
             self.multifd = MultifdChannels(sources, page_bytes=1 << self.options.page_bits)
         self._reader = StreamReader(
             source,
@@ -118,6 +121,8 @@ class StreamFile:
 
     def close(self) -> None:
         """Close all channels; a second call does nothing."""
+        for source in self._sources:
+            source.close()
         for channel in (self._channel, *self._further):
             channel.close()
 

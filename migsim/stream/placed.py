@@ -56,9 +56,13 @@ class PlacedPages:
         for begin in range(0, pfns.size, most):
             some = pfns[begin : begin + most]
             rows = np.ascontiguousarray(data[begin : begin + most])
-            for first, last in neighbours(some):
-                place = self._offset + int(some[first]) * self._page_bytes
-                write_at(place, rows[first:last].data)
+            flat, size = rows.reshape(-1).data, self._page_bytes
+            firsts, lasts = _edges(some)
+            places = (some[firsts] * size + self._offset).tolist()
+            for place, first, last in zip(
+                places, (firsts * size).tolist(), (lasts * size).tolist(), strict=True
+            ):
+                write_at(place, flat[first:last])
         self.stored.set_pfns(pfns)
 
     def write_some(
@@ -102,5 +106,11 @@ class PlacedPages:
 
 def neighbours(pfns: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Yield ranges of indices whose page numbers follow each other, in order."""
-    edges = (np.flatnonzero(np.diff(pfns) != 1) + 1).tolist()
-    return zip([0, *edges], [*edges, pfns.size], strict=True)
+    firsts, lasts = _edges(pfns)
+    return zip(firsts.tolist(), lasts.tolist(), strict=True)
+
+
+def _edges(pfns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where ranges of numbers that follow each other begin, and where they end."""
+    edges = np.flatnonzero(pfns[1:] - pfns[:-1] != 1) + 1
+    return np.concatenate(([0], edges)), np.concatenate((edges, [pfns.size]))

@@ -124,6 +124,13 @@ class StreamReader:
 
     def __iter__(self) -> Iterator[Item]:
         """Yield everything from the header to what is behind the end; once only."""
+        try:
+            yield from self._items()
+        except MemoryError:
+            # All lengths have limits, but a process may have been given less than those.
+            raise self._error("as much memory as the stream needs", "less") from None
+
+    def _items(self) -> Iterator[Item]:
         yield self._header()
         configuration = self._configuration()
         if configuration is not None:

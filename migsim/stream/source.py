@@ -7,18 +7,26 @@ read ends early, which is an error with its offset and nothing worse.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..channel.ahead import HEAD_BYTES
+from ..channel.base import PiecewiseInput
 from ..errors import StreamError
 
 if TYPE_CHECKING:
+    from ..channel.ahead import ReadAhead
     from ..channel.base import InputChannel
 
 _FIRST_BYTES = 64 << 10
 # Beyond this, a piece does not stay in the processor's cache until it is looked at.
 _WINDOW_BYTES = 2 << 20
+# After so much was read in order, and with so much left, reading ahead is worth a thread.
+_IN_ORDER_BYTES = 8 << 20
+_MUCH_BYTES = 32 << 20
 
 
 class ByteSource:
@@ -39,8 +47,11 @@ class ByteSource:
         self._seekable = channel.seekable()
         self._view = np.empty(_FIRST_BYTES, np.uint8).data
         self._begin = self._end = 0
-        self._first = channel.position
+        self._first = self._straight = channel.position
         self.position = channel.position
+        self._piecewise = channel if isinstance(channel, PiecewiseInput) else None
+        self._ahead: ReadAhead | None = None
+        self._stopper: Callable[[], object] | None = None
 
     @property
     def seekable(self) -> bool:
@@ -93,6 +104,10 @@ class ByteSource:
         """Whether no byte is left; a pipe has to wait for the next one to tell."""
         return not self.window(1)
 
+    def close(self) -> None:
+        """Stop reading ahead; the channel is not touched, and reading may go on."""
+        self._stop_reading_ahead()
+
     # Elsewhere, in a seekable source
 
     def seek(self, position: int) -> None:
@@ -101,7 +116,9 @@ class ByteSource:
         if 0 <= ahead <= self._end - self._begin:
             self._begin += ahead
         else:
+            self._stop_reading_ahead()
             self._begin = self._end = 0
+            self._straight = position
         self.position = position
 
     def read_into(self, position: int, room: memoryview) -> int:
@@ -129,6 +146,10 @@ class ByteSource:
 
     def _fill(self, at_least: int) -> None:
         """Read until ``at_least`` bytes are there, or the source ends."""
+        if self._ahead is None and self._is_worth_a_thread():
+            self._start_reading_ahead()
+        if self._ahead is not None and self._next_piece(self._ahead, at_least):
+            return
         have = self._end - self._begin
         self._move_to_front(len(self._view))
         if len(self._view) < _WINDOW_BYTES and self.position > self._first:
@@ -145,6 +166,55 @@ class ByteSource:
                 break
             have += count
             self._end = have
+
+    def _is_worth_a_thread(self) -> bool:
+        if self.position - self._straight < _IN_ORDER_BYTES:
+            return False
+        size = self.size_bytes
+        self._straight = self.position  # ask again after a while only
+        return (
+            self._piecewise is not None and size is not None and size - self.position > _MUCH_BYTES
+        )
+
+    def _start_reading_ahead(self) -> None:
+        have = self._end - self._begin
+        if self._piecewise is None or have > HEAD_BYTES:
+            return
+        self._ahead = self._piecewise.read_ahead(self.position + have)
+        self._stopper = weakref.finalize(self, self._ahead.stop)
+
+    def _next_piece(self, ahead: ReadAhead, at_least: int) -> bool:
+        """Go on in the next piece; return whether ``at_least`` bytes are there.
+
+        Where they are not (a long body, the end of the file) reading ahead is over.
+        """
+        left = self._view[self._begin : self._end]
+        if len(left) > HEAD_BYTES:
+            self._stop_reading_ahead()
+            return False
+        try:
+            piece, count = ahead.next()
+        except OSError as error:
+            self._stop_reading_ahead()
+            assert self._piecewise is not None
+            raise self._piecewise.read_failed(error) from error
+        begin = HEAD_BYTES - len(left)
+        piece[begin:HEAD_BYTES] = left
+        old, self._view = self._view, piece
+        self._begin, self._end = begin, HEAD_BYTES + count
+        if len(old) == len(piece):
+            ahead.give_back(old)
+        if self._end - begin >= at_least:
+            return True
+        self._stop_reading_ahead()
+        return False
+
+    def _stop_reading_ahead(self) -> None:
+        if self._stopper is not None:
+            self._stopper()
+            self._stopper = None
+            self._ahead = None
+            self._straight = self.position
 
     def _move_to_front(self, size_bytes: int) -> None:
         """Put the bytes that are left at the beginning of a buffer of ``size_bytes``."""

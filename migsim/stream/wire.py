@@ -32,6 +32,8 @@ PAGE_BITS_MAX: Final = 16
 """Largest target page that a QEMU target has, 64 KiB."""
 BLOCKS_MAX: Final = 1 << 16
 """Most RAM blocks that a reader takes (our limit)."""
+RAM_BYTES_MAX: Final = 64 << 40
+"""Most RAM of all blocks together that a reader takes, in bytes (our limit)."""
 SECTIONS_MAX: Final = 1 << 16
 """Most device sections that a reader takes (our limit)."""
 COMMANDS_MAX: Final = 1 << 20

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..ram.bitmap import DirtyBitmap
 from ..ram.pages import runs
+from ..stream.apply import taking_memory_for
 from ..stream.items import Item, PageBatch, RamBlocks
 from ..stream.xbzrle_records import XbzrleBatch
 from .image import RamImage, pieces
@@ -87,7 +88,8 @@ class RamMatcher:
         """
         match item:
             case RamBlocks():
-                self._announce(item.blocks)
+                with taking_memory_for(item):
+                    self._announce(item.blocks)
             case PageBatch():
                 self.seen.add(item.block)
                 if item.block in self._different:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, ParameterError, StreamError
-from ..stream.apply import FileStore, apply_item
+from ..stream.apply import FileStore, apply_item, taking_memory_for
 from ..stream.items import Configuration, Header, PageBatch, RamBlocks
 from ..stream.xbzrle_records import XbzrleBatch
 from .atomic import AtomicFile
@@ -83,7 +83,8 @@ def extract_ram(
                 match item:
                     case RamBlocks():
                         info = _wanted(item.blocks, block)
-                        tally = BlockTally(info)
+                        with taking_memory_for(item):
+                            tally = BlockTally(info)
                         store = FileStore({info.name: out.channel})
                         store.announce(item)
                     case PageBatch() | XbzrleBatch() if tally and item.block == tally.info.name:
@@ -96,7 +97,8 @@ def extract_ram(
                     case _:
                         pass
         except StreamError as error:
-            if not (partial and began):
+            # Where there is no list of blocks, nothing can be made of what came before.
+            if not (partial and began and tally is not None):
                 raise
             fault = Fault.of(error)
         if tally is None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..ram.bitmap import DirtyBitmap
 from ..ram.pages import zero_page_mask
+from ..stream.apply import taking_memory_for
 from ..stream.placed import PlacedPages
 
 if TYPE_CHECKING:
@@ -39,15 +40,21 @@ class RamImage:
         self.blocks: dict[str, BlockInfo] = {}
 
     def announce(self, blocks: RamBlocks) -> None:
-        """Give each block a place in the file."""
+        """Give each block a place in the file.
+
+        Raises:
+            StreamError: there is no memory for the bitmaps of so large blocks.
+            ChannelError: there is no room for them in a file.
+        """
         offset = 0
-        for block in blocks.blocks:
-            self.blocks[block.name] = block
-            self._placed[block.name] = PlacedPages(
-                self._channel, offset, block.pages, block.page_bytes
-            )
-            self._zero[block.name] = DirtyBitmap(block.pages)
-            offset += block.used_bytes
+        with taking_memory_for(blocks):
+            for block in blocks.blocks:
+                self.blocks[block.name] = block
+                self._placed[block.name] = PlacedPages(
+                    self._channel, offset, block.pages, block.page_bytes
+                )
+                self._zero[block.name] = DirtyBitmap(block.pages)
+                offset += block.used_bytes
         self._channel.resize(offset)
 
     def write(self, block: str, pfns: NDArray[np.int64], data: NDArray[np.uint8]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import IncompatibleError, StreamError
 from ..ram.bitmap import DirtyBitmap
+from ..stream.apply import taking_memory_for
 from ..stream.items import (
     BlockInfo,
     Command,
@@ -186,7 +187,8 @@ class Survey:
             case DeviceSection():
                 self._device(item)
             case RamBlocks():
-                self._blocks = {block.name: BlockTally(block) for block in item.blocks}
+                with taking_memory_for(item):
+                    self._blocks = {block.name: BlockTally(block) for block in item.blocks}
             case _:
                 self._rare(item)
 

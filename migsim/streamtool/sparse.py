@@ -13,6 +13,8 @@ from ..channel.file import FileOutput
 from ..errors import ChannelError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..channel.base import Buffer
     from .files import PathLike
 
@@ -39,7 +41,7 @@ class SparseOutput(FileOutput):
 
     def write_at(self, position: int, data: Buffer) -> None:
         """Place all of ``data`` at byte ``position``; the running position does not move."""
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
         end = position + view.nbytes
         if view.nbytes >= _HOLE_BYTES and _is_zero(view):
             if end > self._size:
@@ -48,8 +50,9 @@ class SparseOutput(FileOutput):
                 self._clear(position, min(end, self._written))
             return
         super().write_at(position, view)
-        self._written = max(self._written, end)
-        self._size = max(self._size, end)
+        if end > self._written:
+            self._written = end
+            self._size = max(self._size, end)
 
     def resize(self, size_bytes: int) -> None:
         """Cut the file to ``size_bytes``, or let it grow by a hole."""
@@ -87,7 +90,8 @@ def scratch_file(directory: PathLike) -> SparseOutput:
 
 def _is_zero(view: memoryview) -> bool:
     """Return whether every byte is zero, at the speed of memory; most data says so at once."""
-    return view[0] == 0 and not np.frombuffer(view, np.uint8).any()
+    some: NDArray[np.uint8] = np.frombuffer(view, np.uint8)
+    return not some[0] and not some.any()
 
 
 def _punch(fd: int, position: int, size_bytes: int) -> bool:

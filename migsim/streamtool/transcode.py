@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..ram.bitmap import DirtyBitmap
 from ..ram.pages import zero_page_mask
+from ..stream.apply import taking_memory_for
 from ..stream.items import (
     BlockInfo,
     Command,
@@ -257,8 +258,9 @@ class Transcoder:
     def _block_list(self, item: RamBlocks) -> None:
         blocks = tuple(replace(block, host_page_bytes=None) for block in item.blocks)
         self._blocks = {block.name: block for block in blocks}
-        self._content = {block.name: DirtyBitmap(block.pages) for block in blocks}
-        self._zero = {block.name: DirtyBitmap(block.pages) for block in blocks}
+        with taking_memory_for(item):
+            self._content = {block.name: DirtyBitmap(block.pages) for block in blocks}
+            self._zero = {block.name: DirtyBitmap(block.pages) for block in blocks}
         self._source_mapped = any(block.mapped is not None for block in blocks)
         self._ignoring = leaves_blocks_out(self._capabilities, blocks)
         if self._plan.mapped and self._ignoring:
@@ -268,7 +270,8 @@ class Transcoder:
             if name not in self._blocks:
                 raise _no_block(name, self._blocks)
             new.check(self._blocks[name])
-        write_item(RamBlocks(item.offset, blocks), self._writer)
+        with taking_memory_for(item):
+            write_item(RamBlocks(item.offset, blocks), self._writer)
         if not self._source_mapped:
             return
         if not self._plan.mapped:

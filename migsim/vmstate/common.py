@@ -135,7 +135,8 @@ def configuration_values(
     Raises:
         ConfigError: ``uuid`` is not 16 bytes.
     """
-    values: Values = {"len": len(machine.encode()), "name": machine.encode()}
+    raw = machine.encode(errors="surrogateescape")  # a name that was read may be no UTF-8
+    values: Values = {"len": len(raw), "name": raw}
     if capabilities:
         values |= {"caps_count": len(capabilities), "capabilities": list(capabilities)}
     if uuid is not None:
