@@ -175,7 +175,7 @@ def _entries(item: DeviceSection) -> Iterator[DeviceEntry]:
             if entry.body.vmsd_name:  # else it is one buffer, no better than none
                 yield entry
     common = _COMMON.get(item.name)
-    if common is not None:
+    if common is not None and item.version == common.version_id:
         try:
             values, _ = decode(common, item.body, 0, item.version, item.name)
         except StreamError:
