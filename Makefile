@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint bench conformance notebooks clean
+.PHONY: demo test lint bench conformance fuzz-streams notebooks clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -38,11 +38,16 @@ conformance: $(STAMP)
 	if command -v $(QEMU); then $(LADDER) --source $(QEMU) --least 9; fi
 	if command -v $(QEMU); then $(LADDER) --target $(QEMU) --least 9; fi
 
+# 200,000 damaged streams and every cut of the recorded ones; goes on where it was stopped.
+fuzz-streams: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.streams --count 200000
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.cuts
+
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks -p no:xdist -c benchmarks/pytest.ini
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .fuzz
 
 # Runs the notebooks and writes them with their outputs; the text forms are the source.
 notebooks: $(STAMP)

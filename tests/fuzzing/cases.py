@@ -7,7 +7,7 @@ import functools
 import json
 import lzma
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,6 +85,15 @@ def _edit(part: int, at: int, remove: int, insert: str) -> Edit:
     if insert.startswith("hex:"):
         return Edit(part, at, remove, bytes.fromhex(insert[4:]))
     return Edit(part, at, remove, lzma.decompress(base64.b85decode(insert)))
+
+
+def findings() -> Iterator[tuple[Case, str]]:
+    """Yield every case that was answered wrongly once, and what was done with it then."""
+    folder = STREAMS.parent / "findings"
+    for entry in json.loads((folder / "manifest.json").read_text())["findings"]:
+        case = Case.from_json(json.loads((folder / entry["file"]).read_text()))
+        for use in entry["uses"]:
+            yield case, use
 
 
 def names() -> list[str]:

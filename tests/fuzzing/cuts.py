@@ -36,7 +36,8 @@ def cuts_of(base: Base) -> np.ndarray:
     first, size = base.offset, len(base.parts[0])
     head, tail = min(size, first + EDGE), max(first, size - EDGE)
     between = np.random.default_rng(size).integers(head, max(tail, head + 1), BETWEEN)
-    return np.unique(np.concatenate((np.arange(first, head), between, np.arange(tail, size))))
+    cuts = np.unique(np.concatenate((np.arange(first, head), between, np.arange(tail, size))))
+    return cuts[cuts < size]
 
 
 def opened(base: Base, cut: int | None = None):

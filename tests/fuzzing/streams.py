@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from fuzzing.cases import Case, dumps, names, sized
+from fuzzing.cases import Case, dumps, findings, names, sized
 from fuzzing.mutations import mutated
 from fuzzing.uses import USES, try_use
 
@@ -137,7 +137,7 @@ def run(seed: int, count: int, jobs: int, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / f"seed{seed}.json"
     kept = json.loads(state.read_text()) if state.exists() else {"done": [], "findings": []}
-    done, findings = set(kept["done"]), kept["findings"]
+    done, found = set(kept["done"]), kept["findings"]
     todo = [first for first in range(0, count, BATCH) if first not in done]
     todo.reverse()
     workers = [Worker(seed) for _ in range(min(jobs, len(todo)))]
@@ -158,13 +158,13 @@ def run(seed: int, count: int, jobs: int, folder: Path) -> int:
                     try:
                         lines = worker.lines()
                     except EOFError:
-                        findings.append(worker.restart())
+                        found.append(worker.restart())
                         if worker.batch is None:
                             lines = ["done"]
                         else:
                             continue
                 elif time.monotonic() - worker.since > 2 * HANG_S:
-                    findings.append(worker.restart())
+                    found.append(worker.restart())
                     lines = ["done"] if worker.batch is None else []
                 else:
                     continue
@@ -173,13 +173,13 @@ def run(seed: int, count: int, jobs: int, folder: Path) -> int:
                     if word == "at":
                         worker.at = int(rest)
                     elif word == "bad":
-                        findings.append(json.loads(rest))
+                        found.append(json.loads(rest))
                         print("finding", rest, flush=True)
                     elif word == "done":
                         done.add(owner[id(worker)])
-                        _save(state, done, findings)
+                        _save(state, done, found)
                         if len(done) % 20 == 0:
-                            _tell(len(done), count, findings, begun)
+                            _tell(len(done), count, found, begun)
                         if todo:
                             first = todo.pop()
                             owner[id(worker)] = first
@@ -190,9 +190,9 @@ def run(seed: int, count: int, jobs: int, folder: Path) -> int:
         for worker in workers:
             worker.process.kill()
             worker.process.wait()
-        _save(state, done, findings)
-    _tell(len(done), count, findings, begun)
-    return len(findings)
+        _save(state, done, found)
+    _tell(len(done), count, found, begun)
+    return len(found)
 
 
 def _tell(batches: int, count: int, findings: list, begun: float) -> None:
@@ -207,10 +207,23 @@ def _save(state: Path, done: set[int], findings: list) -> None:
     new.replace(state)
 
 
+def try_findings() -> int:
+    """Try what was answered wrongly once, in this process; return how much still is."""
+    limit_memory()
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="migsim-fuzz-") as folder:
+        for case, use in findings():
+            text = try_use(case, use, Path(folder))
+            if text is not None:
+                print(f"{case.base}, {use}: {text}")
+                wrong += 1
+    return wrong
+
+
 def keep(seed: int, number: int, path: Path) -> None:
     """Write a case into a file that tests try from then on."""
-    case, use = case_of(seed, number)
-    path.write_text(dumps({"use": use, **case.to_json()}))
+    case, _ = case_of(seed, number)
+    path.write_text(dumps(case.to_json()))
 
 
 def main() -> int:
@@ -221,11 +234,14 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(".fuzz"), help="folder for what is done")
     parser.add_argument("--keep", nargs=2, metavar=("NUMBER", "FILE"), help="write a case down")
     parser.add_argument("--try", dest="number", type=int, help="try one number, here")
+    parser.add_argument("--findings", action="store_true", help="try those that are kept")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
         work()
         return 0
+    if options.findings:
+        return 1 if try_findings() else 0
     if options.keep:
         keep(options.seed, int(options.keep[0]), Path(options.keep[1]))
         return 0
