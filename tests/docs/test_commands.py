@@ -12,7 +12,7 @@ import pytest
 from migsim.__main__ import main
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pages import ROOT, Folder, Python, matches, pages, rewritten, steps  # noqa: E402
+from pages import ROOT, Folder, Python, matches, pages, rewritten, steps
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
