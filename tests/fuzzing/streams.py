@@ -26,6 +26,9 @@ from fuzzing.uses import USES, try_use
 
 MEMORY_BYTES = 512 << 20
 HANG_S = 60.0
+"""Processor time after which a use is taken for endless; the machine may be busy."""
+SILENCE_S = 1800.0
+"""Time after which a worker that says nothing is taken for stuck."""
 BATCH = 250
 
 
@@ -63,7 +66,7 @@ def _too_long(*_: object) -> None:
 def work() -> None:
     """Take ranges of numbers from stdin, and tell what becomes of each on stdout."""
     limit_memory()
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)
     out = os.fdopen(os.dup(1), "w", buffering=1)
     with tempfile.TemporaryDirectory(prefix="migsim-fuzz-") as folder:
         for line in sys.stdin:
@@ -71,13 +74,13 @@ def work() -> None:
             for number in range(first, last):
                 print("at", number, file=out)
                 case, use = case_of(seed, number)
-                signal.setitimer(signal.ITIMER_REAL, HANG_S)
+                signal.setitimer(signal.ITIMER_PROF, HANG_S)
                 try:
                     wrong = try_use(case, use, Path(folder))
                 except TooLongError:
-                    wrong = f"no end within {HANG_S} s"
+                    wrong = f"no end within {HANG_S} s of work"
                 finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    signal.setitimer(signal.ITIMER_PROF, 0)
                 if wrong is not None:
                     print("bad", json.dumps([number, use, wrong]), file=out)
             print("done", first, file=out)
@@ -163,7 +166,7 @@ def run(seed: int, count: int, jobs: int, folder: Path) -> int:
                             lines = ["done"]
                         else:
                             continue
-                elif time.monotonic() - worker.since > 2 * HANG_S:
+                elif time.monotonic() - worker.since > SILENCE_S:
                     found.append(worker.restart())
                     lines = ["done"] if worker.batch is None else []
                 else:
