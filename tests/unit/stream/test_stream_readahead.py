@@ -25,7 +25,8 @@ def pattern(size):
 
 @pytest.fixture
 def early(monkeypatch):
-    """Read ahead from the first bytes on, whatever the size."""
+    """Read ahead from the first bytes on, whatever the size and however busy the machine."""
+    monkeypatch.setattr("migsim.threads._limit", 2)
     monkeypatch.setattr(source, "_IN_ORDER_BYTES", 1)
     monkeypatch.setattr(source, "_MUCH_BYTES", 1)
 
