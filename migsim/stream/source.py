@@ -16,6 +16,7 @@ import numpy as np
 from ..channel.ahead import HEAD_BYTES
 from ..channel.base import PiecewiseInput
 from ..errors import StreamError
+from ..threads import thread_count
 
 if TYPE_CHECKING:
     from ..channel.ahead import ReadAhead
@@ -173,7 +174,10 @@ class ByteSource:
         size = self.size_bytes
         self._straight = self.position  # ask again after a while only
         return (
-            self._piecewise is not None and size is not None and size - self.position > _MUCH_BYTES
+            self._piecewise is not None
+            and size is not None
+            and size - self.position > _MUCH_BYTES
+            and thread_count() > 1
         )
 
     def _start_reading_ahead(self) -> None:
