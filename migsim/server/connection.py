@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 16
 _MOST_DESCRIPTORS = 16
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
 _PAUSE_BYTES = 1 << 20
 """Replies that a client has not read: with more of them its requests are not read either."""
 _DROP_BYTES = 16 << 20
@@ -61,6 +62,7 @@ class Connection:
         self._after = after
         self._reading = False
         self._writing = False
+        self._is_local = sock.family == socket.AF_UNIX
         sock.setblocking(False)
         if not greeted:
             session.greet()
@@ -75,6 +77,8 @@ class Connection:
     def flush(self) -> None:
         """Send what the session has to say, as far as there is room."""
         output = self.session.output
+        if not output and not self._writing and self._reading:
+            return
         while output and self._sock is not None:
             try:
                 sent = self._sock.send(memoryview(output)[:_PAUSE_BYTES])
@@ -126,12 +130,14 @@ class Connection:
 
     def _readable(self) -> None:
         assert self._sock is not None
-        descriptors: list[int] = []
+        descriptors: Sequence[int] = ()
         try:
-            if self._sock.family == socket.AF_UNIX:
-                data, descriptors, _, _ = socket.recv_fds(
-                    self._sock, _CHUNK_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            if self._is_local:
+                data, ancillary, _, _ = self._sock.recvmsg(
+                    _CHUNK_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
                 )
+                if ancillary:
+                    descriptors = _descriptors(ancillary)
             else:
                 data = self._sock.recv(_CHUNK_BYTES)
         except BlockingIOError:
@@ -146,6 +152,16 @@ class Connection:
         self.session.feed(data, descriptors)
         self.flush()
         self._after()
+
+
+def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> Sequence[int]:
+    """Return the descriptors that came with a message."""
+    found: list[int] = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            whole = len(data) - len(data) % 4
+            found += memoryview(data[:whole]).cast("i")
+    return found
 
 
 class SocketServer:

@@ -154,13 +154,16 @@ class FrontEnd:
 
     def _after(self) -> None:
         """Deliver events, and end when the machine has ended."""
-        self._serial.write(self.machine.guest.take_serial())
+        printed = self.machine.guest.take_serial()
+        if printed:
+            self._serial.write(printed)
         self.hub.deliver()
         for server in self._servers:
-            if server.connection is not None:
-                if isinstance(server.connection.session, HmpSession):
-                    server.connection.session.poll()
-                server.connection.flush()
+            connection = server.connection
+            if connection is not None:
+                if isinstance(connection.session, HmpSession):
+                    connection.session.poll()
+                connection.flush()
         if self.machine.exited is not None:
             self.close()
 

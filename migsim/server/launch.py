@@ -6,6 +6,7 @@ still being imported.  This module imports nothing of migsim at its top.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -104,6 +105,7 @@ def _greeting(release: str) -> bytes:
 
 def console() -> None:
     """Run the process, and end it without waiting for threads that read from a dead source."""
+    gc.disable()  # imports make nothing that could be collected
     greeter = greet_early(sys.argv[1:])
     from .process import main
 

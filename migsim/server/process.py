@@ -5,6 +5,7 @@ The engines are imported when the machine is built.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -108,6 +109,8 @@ def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> i
 
     for number in _SIGNALS:
         signal.signal(number, terminate)
+    gc.freeze()  # what was made so far lives as long as the process
+    gc.enable()
     reactor.run()
     return status[0]
 

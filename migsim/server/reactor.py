@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
-import selectors
+import select
 import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
-_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
+_TROUBLE = select.EPOLLERR | select.EPOLLHUP
 _Callback = Callable[..., object]
 
 
@@ -77,11 +78,15 @@ class _Call:
             self.callback(*self.args)
 
 
+_NOBODY: tuple[_Call | None, _Call | None] = (None, None)
+
+
 class Reactor:
     """A small event loop; everything runs in the thread that calls `run`."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
+        self._watched: dict[int, tuple[_Call | None, _Call | None]] = {}
         self._soon: deque[_Call] = deque()
         self._foreign: deque[_Call] = deque()
         self._later: list[tuple[float, int, _Call]] = []
@@ -137,21 +142,22 @@ class Reactor:
 
     def turn(self) -> None:
         """Wait for something to do, and do it."""
-        for key, mask in self._selector.select(self._patience()):
-            reader, writer = key.data
-            if mask & _READ and reader is not None:
+        for fd, mask in self._epoll.poll(self._patience()):
+            reader, writer = self._watched.get(fd, _NOBODY)
+            if mask & (_READ | _TROUBLE) and reader is not None:
                 reader.run()
-            if mask & _WRITE and writer is not None:
+            if mask & (_WRITE | _TROUBLE) and writer is not None:
                 writer.run()
-        now = time.monotonic()
-        while self._later and self._later[0][0] <= now:
-            self._soon.append(heapq.heappop(self._later)[2])
+        if self._later:
+            now = time.monotonic()
+            while self._later and self._later[0][0] <= now:
+                self._soon.append(heapq.heappop(self._later)[2])
         for _ in range(len(self._soon)):
             self._soon.popleft().run()
 
     def close(self) -> None:
         """Let go of the loop's own descriptors."""
-        self._selector.close()
+        self._epoll.close()
         os.close(self._wake_in)
         os.close(self._wake_out)
 
@@ -168,8 +174,8 @@ class Reactor:
             self._soon.append(self._foreign.popleft())
 
     def _set(self, fd: int, kind: int, call: _Call | None) -> bool:
-        key = self._selector.get_map().get(fd)
-        reader, writer = key.data if key is not None else (None, None)
+        known = fd in self._watched
+        reader, writer = self._watched.get(fd, _NOBODY)
         before = reader if kind == _READ else writer
         if before is not None:
             before.cancel()
@@ -179,10 +185,14 @@ class Reactor:
             writer = call
         mask = (_READ if reader else 0) | (_WRITE if writer else 0)
         if not mask:
-            if key is not None:
-                self._selector.unregister(fd)
-        elif key is None:
-            self._selector.register(fd, mask, (reader, writer))
+            if known:
+                del self._watched[fd]
+                with contextlib.suppress(OSError):  # a descriptor that was closed is gone already
+                    self._epoll.unregister(fd)
+            return before is not None
+        self._watched[fd] = reader, writer
+        if known:
+            self._epoll.modify(fd, mask)
         else:
-            self._selector.modify(fd, mask, (reader, writer))
+            self._epoll.register(fd, mask)
         return before is not None
