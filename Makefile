@@ -34,7 +34,7 @@ QEMU   ?= qemu-system-x86_64
 conformance: $(STAMP)
 	$(BIN)/python tests/conformance/forked.py --release 10.0
 	$(BIN)/python tests/conformance/forked.py --release 11.1
-	$(LADDER) --least 34
+	$(LADDER) --least 43
 	if command -v $(QEMU); then $(LADDER) --source $(QEMU) --least 9; fi
 	if command -v $(QEMU); then $(LADDER) --target $(QEMU) --least 9; fi
 

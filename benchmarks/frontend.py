@@ -38,8 +38,12 @@ def greeting_s(command: str, folder: Path) -> float:
     path = folder / "greeting"
     begin = time.perf_counter()
     process = subprocess.Popen(
-        ["sh", "-c", f"exec {command} -nodefaults -display none -machine none"
-         f" -qmp unix:{path},server=on,wait=off"],
+        [
+            "sh",
+            "-c",
+            f"exec {command} -nodefaults -display none -machine none"
+            f" -qmp unix:{path},server=on,wait=off",
+        ],
         stderr=subprocess.DEVNULL,
     )
     try:
@@ -141,8 +145,10 @@ def many(folder: Path, count: int) -> None:
         for client in clients:
             client.close()
     total = answered / count
-    print(f"{count} machines: {each / 1024:.0f} KiB each, {total / 1024:.0f} KiB with all that they"
-          f" share, all answer in {spent:.2f} s")
+    print(
+        f"{count} machines: {each / 1024:.0f} KiB each, {total / 1024:.0f} KiB with all that they"
+        f" share, all answer in {spent:.2f} s"
+    )
 
 
 def _asked(path: Path) -> socket.socket:

@@ -13,8 +13,9 @@ import select
 import socket
 import stat
 import subprocess
+import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ChannelError
@@ -162,6 +163,9 @@ class LiveInput:
         self._process = process
         self._position = 0
         self._ended = False
+        self._closed = False
+        self._lock = threading.Lock()
+        self._users = 0
         with contextlib.suppress(OSError):
             self._position = os.lseek(fd, 0, os.SEEK_CUR)
 
@@ -172,27 +176,28 @@ class LiveInput:
 
     def read_into(self, room: memoryview) -> int:
         """Wait for bytes and put them into ``room``; 0 is the end."""
-        if self._ended:
-            return 0
-        try:
-            count = os.readv(self._fd, [room])
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ChannelError(self._name, "read", reason, error.errno) from error
-        self._position += count
-        return count
+        with self._borrowed() as fd:
+            if fd < 0:
+                return 0
+            try:
+                count = os.readv(fd, [room])
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise ChannelError(self._name, "read", reason, error.errno) from error
+            self._position += count
+            return count
 
     @property
     def fd(self) -> int:
         """The descriptor; -1 when it is closed."""
-        return self._fd
+        return -1 if self._ended else self._fd
 
     def answer(self, data: bytes) -> None:
         """Send ``data`` back; nobody may listen any more."""
         view = memoryview(data)
-        with contextlib.suppress(OSError):
-            while view:
-                view = view[os.write(self._fd, view) :]
+        with self._borrowed() as fd, contextlib.suppress(OSError):
+            while view and fd >= 0:
+                view = view[os.write(fd, view) :]
 
     def seekable(self) -> None:
         """Return None: bytes come in order."""
@@ -200,21 +205,50 @@ class LiveInput:
     def interrupt(self) -> None:
         """Wake up a thread that waits for bytes: it sees the end."""
         self._ended = True
-        with contextlib.suppress(OSError):
-            sock = socket.socket(fileno=os.dup(self._fd))
-            with sock:
-                sock.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._shut_down()
         if self._process is not None:
             self._process.terminate()
 
     def close(self) -> None:
-        """Let go of the source."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        """Let go of the source; a thread that reads from it sees the end, and closes it."""
+        self._ended = self._closed = True
+        with self._lock:
+            if self._users:
+                self._shut_down()
+            else:
+                self._close()
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[int]:
+        """Give out the descriptor, -1 after the end; nobody closes it meanwhile.
+
+        Its number would be given to the next connection, whose bytes would be read here.
+        """
+        with self._lock:
+            fd = -1 if self._ended else self._fd
+            self._users += 1
+        try:
+            yield fd
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._closed and not self._users:
+                    self._close()
+
+    def _shut_down(self) -> None:
+        with contextlib.suppress(OSError):
+            sock = socket.socket(fileno=os.dup(self._fd))
+            with sock:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def readable(channels: Sequence[InputChannel]) -> list[InputChannel]:

@@ -162,6 +162,8 @@ class Soak:
         finally:
             target.close()
         self.outcomes[fault, status] += 1
+        undisturbed = fault in ("nothing", "client leaves")
+        assert status == "completed" or not undisturbed, source("query-migrate")
         if fault == "source quits" or source.front.machine.exited is not None:
             self.end_source()
 
@@ -293,8 +295,8 @@ def main() -> None:
     begin, every = time.monotonic(), max(args.migrations // 20, 1)
     for number, now, soak in run(args.migrations, args.seed, every):
         print(
-            f"{number:6} migrations, {time.monotonic() - begin:6.0f} s: {now.descriptors} descriptors,"
-            f" {now.threads} threads, {now.resident_bytes / 2**20:.1f} MiB",
+            f"{number:6} migrations, {time.monotonic() - begin:6.0f} s:"
+            f" {now.descriptors} descriptors, {now.threads} threads, {now.resident_bytes / 2**20:.1f} MiB",
             flush=True,
         )
         outcomes = soak.outcomes
