@@ -296,7 +296,8 @@ def main() -> None:
     for number, now, soak in run(args.migrations, args.seed, every):
         print(
             f"{number:6} migrations, {time.monotonic() - begin:6.0f} s:"
-            f" {now.descriptors} descriptors, {now.threads} threads, {now.resident_bytes / 2**20:.1f} MiB",
+            f" {now.descriptors} descriptors, {now.threads} threads,"
+            f" {now.resident_bytes / 2**20:.1f} MiB",
             flush=True,
         )
         outcomes = soak.outcomes
