@@ -171,15 +171,17 @@ def _mixture(buffer: memoryview, page_bytes: int) -> Mixture:
 def _kinds(buffer: memoryview, page_stride: int) -> tuple[bytearray, int]:
     """Return for each record whether it seems to be a zero page, and the index behind them."""
     zeros = bytearray()
-    at, last_zero = 0, len(buffer) - ZERO_RECORD_BYTES
-    last_page = len(buffer) - page_stride
-    while at <= last_zero and len(zeros) < _MIXED_RECORDS_MAX:
-        kind = buffer[at + _FLAG_AT]
+    add, flags = zeros.append, buffer[_FLAG_AT:]
+    at, last_zero, last_page = 0, len(buffer) - ZERO_RECORD_BYTES, len(buffer) - page_stride
+    for _ in range(_MIXED_RECORDS_MAX):
+        if at > last_zero:
+            break
+        kind = flags[at]
         if kind == PAGE_WORD and at <= last_page:
-            zeros.append(False)
+            add(False)
             at += page_stride
         elif kind == ZERO_WORD:
-            zeros.append(True)
+            add(True)
             at += ZERO_RECORD_BYTES
         else:
             break
