@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ..errors import ChannelError, StateError
+from ..errors import ChannelError, MigsimError, StateError
 from ..migration.modes import POLICIES, policy_for
 from ..migration.report import query_migrate
 from ..qapi.capability_rules import CapabilityContext
@@ -155,6 +155,10 @@ class MigrationCommands(MachineParts):
     def incoming_ready(self, channel: InputChannel | InputGroup) -> None:
         """Begin the load that waited for these channels; for connectors."""
         self.incoming.connect(channel, exit_on_error=self._exit_on_error)
+
+    def incoming_failed(self, error: MigsimError) -> None:
+        """End the load that waited for channels; for connectors."""
+        self.incoming.fail_early(error, exit_on_error=self._exit_on_error)
 
     @command
     def migrate_continue(self, state: MigrationStatus) -> None:

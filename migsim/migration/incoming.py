@@ -108,6 +108,12 @@ class MigrationIncoming:
         group = origin if isinstance(origin, InputGroup) else InputGroup(origin)
         self._run = _Run(group, Replies(group.main), exit_on_error)
 
+    def fail_early(self, error: MigsimError, *, exit_on_error: bool) -> None:
+        """End a migration whose channels do not come as they should; nothing was touched."""
+        self.error = error
+        self.status.move(MigrationStatus.SETUP, MigrationStatus.FAILED)
+        self._vm.load_failed(exit_on_error=exit_on_error)
+
     def step(self) -> Work:
         """Do the next piece of work.
 

@@ -192,6 +192,7 @@ for ``active`` is made.
 INCOMING_TRANSITIONS: Final[tuple[StatusTransition, ...]] = (
     *_rows("none", "setup", "migrate-incoming, or -incoming, passed the checks"),
     *_rows("setup", "active", "all channels connected, loading begins"),
+    *_rows("setup", "failed", "a channel of multifd says something else than it should"),
     *_rows("active", "completed", "loaded, and the guest started if it is to run"),
     *_rows("active", "failed", "load error"),
     *_rows("active", "postcopy-active", "the package says listen", None, "10.2"),

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..channel.uri import ChannelAddress, Scheme, split_host
-from ..errors import ChannelError, ParameterError
+from ..errors import ChannelError, MigsimError, ParameterError
 from ..machine.addresses import MAIN_ONLY, Needs, open_file_input, open_file_output
 from ..stream.cpr_state import CprEntry
+from ..stream.multifd_writer import NO_UUID
 from .arrivals import Arrivals
 from .handover import send_state
 from .sockets import connect_tcp, connect_unix, described, listen_tcp, listen_unix
@@ -55,7 +56,7 @@ class LiveConnector:
         self._awaited: tuple[int, InputChannel] | None = None
         self._silent: InputChannel | None = None
         self._handing: socket.socket | None = None
-        self._arrivals = Arrivals(loop, 0, self._complete)
+        self._arrivals = Arrivals(loop, 0, self._complete, self._incoming_failed)
 
     def check(self, address: ChannelAddress) -> None:
         """Refuse what cannot be opened here."""
@@ -216,7 +217,13 @@ class LiveConnector:
     def _listen(self, sock: socket.socket, needs: Needs) -> None:
         self._listener = sock
         self._machine.incoming.addresses[:] = [described(sock)]
-        self._arrivals = Arrivals(self._loop, needs.further, self._complete)
+        self._arrivals = Arrivals(
+            self._loop,
+            needs.further,
+            self._complete,
+            self._incoming_failed,
+            uuid=self._machine.uuid or NO_UUID,
+        )
         self._loop.add_reader(sock.fileno(), self._accept, sock)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -225,6 +232,13 @@ class LiveConnector:
         except OSError:
             return
         self._arrivals.add(client, f"connection to {listener.getsockname()}")
+
+    def _incoming_failed(self, error: MigsimError) -> None:
+        addresses = list(self._machine.incoming.addresses)
+        self.abandon()
+        self._machine.incoming.addresses[:] = addresses  # as if somebody still listened
+        self._machine.incoming_failed(error)
+        self._wake()
 
     def _complete(self, channel: InputChannel | InputGroup) -> None:
         """Begin to load: everything that belongs to the migration is connected."""
