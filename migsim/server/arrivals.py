@@ -87,6 +87,7 @@ class Arrivals:
         try:
             number = None if is_main else self._number(begin, name)
         except StreamError as error:
+            self.abandon()
             self._failed(error)
             return
         del self._unknown[fd]
