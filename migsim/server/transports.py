@@ -176,7 +176,7 @@ class LiveInput:
 
     def read_into(self, room: memoryview) -> int:
         """Wait for bytes and put them into ``room``; 0 is the end."""
-        with self._borrowed() as fd:
+        with self.borrowed() as fd:
             if fd < 0:
                 return 0
             try:
@@ -195,7 +195,7 @@ class LiveInput:
     def answer(self, data: bytes) -> None:
         """Send ``data`` back; nobody may listen any more."""
         view = memoryview(data)
-        with self._borrowed() as fd, contextlib.suppress(OSError):
+        with self.borrowed() as fd, contextlib.suppress(OSError):
             while view and fd >= 0:
                 view = view[os.write(fd, view) :]
 
@@ -223,7 +223,7 @@ class LiveInput:
                 self._process.wait(1.0)
 
     @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[int]:
+    def borrowed(self) -> Iterator[int]:
         """Give out the descriptor, -1 after the end; nobody closes it meanwhile.
 
         Its number would be given to the next connection, whose bytes would be read here.
@@ -253,13 +253,15 @@ class LiveInput:
 
 def readable(channels: Sequence[InputChannel]) -> list[InputChannel]:
     """Return those of some live channels that have bytes or have ended; wait until one has."""
-    poll = select.poll()
-    by_fd = {channel.fd: channel for channel in channels if isinstance(channel, LiveInput)}
-    for fd in by_fd:
-        if fd < 0:
-            raise ChannelError("channels", "read", "they were closed")
-        poll.register(fd, select.POLLIN)
-    return [by_fd[fd] for fd, _ in poll.poll()]
+    live = [channel for channel in channels if isinstance(channel, LiveInput)]
+    with contextlib.ExitStack() as stack:
+        by_fd = {stack.enter_context(channel.borrowed()): channel for channel in live}
+        if -1 in by_fd:
+            return [by_fd[-1]]
+        poll = select.poll()
+        for fd in by_fd:
+            poll.register(fd, select.POLLIN)
+        return [by_fd[fd] for fd, _ in poll.poll()]
 
 
 def spawn(args: list[str], *, name: str, output: bool) -> tuple[int, subprocess.Popen[bytes]]:

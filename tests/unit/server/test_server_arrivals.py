@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -121,6 +122,25 @@ def test_one_that_takes_its_time(door):
     door.knock(initial(1))
     door.knock(MAIN)
     assert len(door.came) == 1
+
+
+def test_closing_wakes_up_the_thread_that_waits(door):
+    for data in (MAIN, initial(0), initial(1)):
+        door.knock(data)
+    (group,) = door.came
+    for channel in (group.main, *group.further):
+        channel.read_into(memoryview(bytearray(64)))
+    found: list = []
+    thread = threading.Thread(
+        target=lambda: found.extend(group.ready([group.main, *group.further]))
+    )
+    thread.start()
+    while not any(channel._users for channel in group.further):
+        time.sleep(0.001)
+    group.close()
+    thread.join(20)
+    assert found
+    assert all(channel.read_into(memoryview(bytearray(1))) == 0 for channel in found)
 
 
 def test_without_multifd_the_first_one_is_it():
