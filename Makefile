@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint bench conformance fuzz-streams notebooks clean
+.PHONY: demo test lint bench bench-small versus-qemu conformance fuzz-streams notebooks clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -45,6 +45,15 @@ fuzz-streams: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks -p no:xdist -c benchmarks/pytest.ini
+
+# The same, small: shows that every benchmark still runs, and prints the ratios; no time counts.
+bench-small: $(STAMP)
+	MIGSIM_BENCH_SMALL=1 $(BIN)/python -m pytest benchmarks -q -p no:xdist -c benchmarks/pytest.ini --benchmark-quiet
+	$(BIN)/python -m benchmarks.versus_qemu --size-gib 0.03125 --pairs 1
+
+# A real QEMU and migsim by turns, and the limits of the machine; needs 6 GiB of /dev/shm.
+versus-qemu: $(STAMP)
+	$(BIN)/python -m benchmarks.versus_qemu
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .fuzz

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.reference import memcpy
+from benchmarks.reference import memcpy, scaled
 from migsim.ram.bitmap import DirtyBitmap
 from migsim.ram.dirtylog import DirtyLog
 
 pytestmark = pytest.mark.benchmark(group="bitmap")
 
-PAGES = 1 << 28
+PAGES = scaled(1 << 28, 1 << 20)
 BITMAP_BYTES = PAGES // 8
 
 

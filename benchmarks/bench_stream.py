@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.reference import GIB, raw_copy, raw_read
+from benchmarks.reference import GIB, MIB, raw_copy, raw_read, scaled
 from migsim.channel import FileOutput
 from migsim.stream import BlockInfo, OutFile, StreamWriter, open_stream, rewrite
 
-PAGES = GIB // 4096
+RAM_BYTES = scaled(GIB, 32 * MIB)
+PAGES = RAM_BYTES // 4096
 BATCH = 4096
 ZERO = {
     "none": lambda pfns: np.zeros(pfns.size, bool),
@@ -25,7 +26,7 @@ def write_plain(path, zero: str) -> int:
     writer = StreamWriter(OutFile(channel))
     writer.header()
     writer.configuration("none")
-    writer.ram_setup(1, [BlockInfo("ram0", GIB)])
+    writer.ram_setup(1, [BlockInfo("ram0", RAM_BYTES)])
     writer.begin_part(1)
     for first in range(0, PAGES, BATCH):
         pfns = np.arange(first, first + BATCH)

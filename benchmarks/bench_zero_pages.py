@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.reference import MIB, memcpy
+from benchmarks.reference import MIB, memcpy, scaled
 from migsim.ram.pages import zero_page_mask
 
 pytestmark = pytest.mark.benchmark(group="zero-page scan")
 
-SIZE = 256 * MIB
+SIZE = scaled(256 * MIB, 4 * MIB)
 
 
 @pytest.mark.parametrize("kind", ["all_zero", "every_other_page", "every_other_mib", "random"])

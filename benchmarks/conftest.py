@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reference import Line, Reference
+from benchmarks.reference import SMALL, Line, Reference
 
 _LINES = pytest.StashKey[list[Line]]()
 _MEMORY = Path("/dev/shm")
@@ -41,6 +41,7 @@ class Against:
         ``setup`` makes new arguments before every round, which is not timed.
         """
         bench = self._benchmark
+        rounds = min(rounds, 2) if SMALL else rounds
         beside: list[float] = []
 
         def by_turns():
@@ -50,7 +51,7 @@ class Against:
         reference.run()
         warm_up = min(rounds - 1, 1)
         result = bench.pedantic(function, setup=by_turns, rounds=rounds, warmup_rounds=warm_up)
-        while len(beside) < _REFERENCE_ROUNDS:
+        while len(beside) < (1 if SMALL else _REFERENCE_ROUNDS):
             beside.append(reference.seconds())
         seconds = bench.stats.stats.median
         line = Line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,14 @@ import numpy as np
 
 MIB = 1 << 20
 GIB = 1 << 30
+
+SMALL = bool(os.environ.get("MIGSIM_BENCH_SMALL"))
+"""Whether benchmarks only show that they still run: small, once or twice, held to no time."""
+
+
+def scaled(full: int, small: int) -> int:
+    """Return the size of a benchmark: ``full``, or ``small`` where it only has to run."""
+    return small if SMALL else full
 
 
 @dataclass(frozen=True)

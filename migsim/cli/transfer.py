@@ -99,6 +99,15 @@ def load(
     return 0
 
 
+def _peak_rss() -> int | None:
+    """Return the most resident memory of this process at once, RAM included, in bytes."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def _use_threads(count: int) -> None:
     from ..threads import limit_threads
 
@@ -118,9 +127,6 @@ def _bar(what: str, wanted: bool) -> AbstractContextManager[Tell | None]:
 def _print(moved: Moved, what: str, as_json: bool) -> None:
     done = {"save": "saved", "load": "loaded"}[what]
     if as_json:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         facts = {
             f"{what}_s": moved.seconds,
             "ram_bytes": moved.ram_bytes,
@@ -128,7 +134,7 @@ def _print(moved: Moved, what: str, as_json: bool) -> None:
             "bytes_per_s": moved.bytes_per_s,
             "normal_pages": moved.normal_pages,
             "zero_pages": moved.zero_pages,
-            "peak_rss": peak,
+            "peak_rss": _peak_rss(),
         }
         typer.echo(json.dumps(facts))
         return
