@@ -44,6 +44,7 @@ class Qemu:
                 *("-qmp", f"unix:{path},server=on,wait=off", *more),
             ]
         )
+        self.qmp: QmpClient | None = None
         try:
             self.qmp = self._connect(path)
         except BaseException:
@@ -82,6 +83,8 @@ class Qemu:
 
     def close(self) -> None:
         """End the process."""
+        if self.qmp is not None:
+            self.qmp.close()
         self._process.kill()
         self._process.wait()
         self._folder.cleanup()
