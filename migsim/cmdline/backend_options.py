@@ -23,6 +23,10 @@ _FSDEV: Final = {
 }
 
 
+NO_NETWORK: Final = "no-network"
+"""Flag of a draft: ``-nic none`` or ``-net none`` was given."""
+
+
 def take_netdev(draft: Draft, text: str) -> None:
     """Keep one ``-netdev``."""
     if is_json(text):
@@ -98,6 +102,21 @@ def take_tpmdev(draft: Draft, text: str) -> None:
     if options.id is None:
         raise ConfigError("-tpmdev", "id= is missing")
     draft.keep(Given("tpmdev", text, options))
+
+
+def user_networks(draft: Draft) -> int:
+    """Return the number of networks that the process itself plays: ``-netdev user``."""
+    kinds = [
+        given.members["type"] if given.members is not None else given.options.get("type")
+        for given in draft.all("netdev")
+        if given.members is not None or given.options is not None
+    ]
+    return kinds.count("user") + has_default_network(draft)
+
+
+def has_default_network(draft: Draft) -> bool:
+    """Return whether the machine has the network card that it has when nobody asks for one."""
+    return not ({"nodefaults", NO_NETWORK} & draft.flags or draft.all("netdev"))
 
 
 def backend_ids(draft: Draft, option: str) -> tuple[str, ...]:

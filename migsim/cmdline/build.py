@@ -26,6 +26,7 @@ from .layout import BlockPlan, backend_spec, plan_blocks
 from .parts import DeviceOption
 from .placement import place
 from .probe import probe_file
+from .sections import BOARDS, StatePlaces, board_is_complete, board_of
 
 if TYPE_CHECKING:
     from ..blockers.registry import Blocker, BlockerRegistry, UnmigratableDevice
@@ -93,7 +94,7 @@ def build(
         raise ConfigError(first.option, f"migsim does not model it: {first.reason}")
     found = features(line, look)
     paths = place(line)
-    devices = make_devices(line, paths, device_factory or plain_device)
+    devices = make_devices(line, paths, device_factory)
     plans = [_with_memory(plan, handed or {}) for plan in plan_blocks(line)]
     main = next((p for p in plans if p.main), None)
     _touch_memory(line, plans)
@@ -105,6 +106,8 @@ def build(
         ram_name=None if main is None else main.name,
         extra_blocks=blocks,
         devices=devices,
+        board=board_of(line),
+        board_is_complete=line.machine.family in BOARDS and board_is_complete(line),
         incoming=incoming_of(line),
         handed_over=handed is not None,
         start_stopped=line.start_stopped,
@@ -157,22 +160,43 @@ def _make_blocks(plans: Iterable[BlockPlan]) -> tuple[RAMBlock, ...]:
 
 
 def make_devices(
-    line: CommandLine, paths: Iterable[str], factory: DeviceFactory
+    line: CommandLine, paths: Iterable[str], factory: DeviceFactory | None = None
 ) -> tuple[Device, ...]:
     """Return the devices of ``line`` that carry state, or bring blockers.
 
-    Equal names get instance numbers.
+    Equal names get instance numbers.  ``factory`` makes them; without one they have the state that
+    real ones have, where it is known.
     """
     devices: list[Device] = []
     instances: Counter[str] = Counter()
+    places = StatePlaces(line)
     for option, path in zip(line.devices, paths, strict=True):
-        device = factory(option, path, line.release)
-        if device is not None:
-            device.blockers = (*device.blockers, *_blockers_of(option, line.release))
+        made = _made(line, option, path, places, factory)
+        for device in made:
+            if device.name not in instances:
+                instances[device.name] = places.on_board_already(device.name)
             device.instance_id = instances[device.name]
             instances[device.name] += 1
-            devices.append(device)
+        if made:
+            made[0].blockers = (*made[0].blockers, *_blockers_of(option, line.release))
+        devices += made
     return tuple(devices)
+
+
+def _made(
+    line: CommandLine,
+    option: DeviceOption,
+    path: str,
+    places: StatePlaces,
+    factory: DeviceFactory | None,
+) -> list[Device]:
+    if factory is None and places.on_board(option):
+        return []
+    recorded = places.devices(option, path) if factory is None else []
+    if recorded:
+        return [*recorded]
+    plain = (factory or plain_device)(option, path, line.release)
+    return [] if plain is None else [plain]
 
 
 def plain_device(option: DeviceOption, path: str, release: Release) -> Device | None:

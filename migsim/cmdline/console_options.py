@@ -36,7 +36,7 @@ class Consoles:
 
     Attributes:
         chardevs: all character devices, those of short forms behind the others.
-        monitors, serials: who uses them.
+        monitors, serials, parallels: who uses them.
         devices: devices that options other than ``-device`` imply.
         qtest: id of the character device of the test protocol, or None.
     """
@@ -45,6 +45,7 @@ class Consoles:
         self.chardevs: list[Chardev] = resolve_chardevs(draft)
         self.monitors: list[MonitorOption] = []
         self.serials: list[str | None] = []
+        self.parallels: list[str | None] = []
         self.devices: list[DeviceOption] = []
         self.qtest: str | None = None
         self._users: Counter[str] = Counter()
@@ -116,8 +117,10 @@ class Consoles:
         if position >= PARALLEL_LIMIT:
             raise ConfigError("-parallel", f"there are {PARALLEL_LIMIT} parallel ports at most")
         if given.text == _NONE:
+            self.parallels.append(None)
             return
         chardev = self._short("parallel", given.text, f"parallel{position}")
+        self.parallels.append(chardev)
         self.devices.append(
             DeviceOption("isa-parallel", None, None, {"chardev": chardev}, "-parallel")
         )

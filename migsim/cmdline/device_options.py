@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import ConfigError, ParameterError
+from .backend_options import has_default_network
 from .buses import Topology
 from .draft import Draft, Given
 from .facts import DeviceFacts, device
@@ -120,7 +121,7 @@ def user_devices(
     Raises:
         ConfigError: no such model, a malformed id, or an option that this machine cannot have.
     """
-    devices = [*_vga(draft, machine)]
+    devices = [*_vga(draft, machine), *_network_card(draft, machine)]
     devices += [
         DeviceOption("virtio-blk-pci", None, None, {"drive": drive.id}, drive.option)
         for drive in drives
@@ -140,7 +141,8 @@ def user_devices(
 
 
 def _vga(draft: Draft, machine: MachineOption) -> list[DeviceOption]:
-    kind = draft.texts.get("vga", "none").partition(",")[0]
+    default = "std" if _has_default_display(draft, machine) else "none"
+    kind = draft.texts.get("vga", default).partition(",")[0]
     if kind in _NO_VGA:
         return []
     driver = VGA_DEVICES.get(kind)
@@ -150,6 +152,35 @@ def _vga(draft: Draft, machine: MachineOption) -> list[DeviceOption]:
         draft.warn(f"-vga {kind}: machine {machine.name} has no place for it")
         return []
     return [DeviceOption(driver, None, None, {}, "-vga")]
+
+
+def _has_default_display(draft: Draft, machine: MachineOption) -> bool:
+    """Return whether the machine has a display adapter though nobody asks for one."""
+    if "nodefaults" in draft.flags or machine.family not in (Family.PC, Family.Q35):
+        return False
+    return not any(_named_driver(given) in _DISPLAYS for given in draft.all("device"))
+
+
+def _named_driver(given: Given) -> object:
+    if given.members is not None:
+        return given.members.get("driver")
+    return given.options.get("driver") if given.options is not None else None
+
+
+_DISPLAYS: Final = words(
+    "VGA isa-vga cirrus-vga isa-cirrus-vga vmware-svga qxl-vga virtio-vga virtio-vga-gl"
+    " virtio-vga-rutabaga ati-vga vhost-user-vga"
+)
+"""Devices that keep a machine from having its own display adapter (QEMU 10.0.2)."""
+_NETWORK_CARDS: Final = {Family.PC: "e1000", Family.Q35: "e1000e"}
+
+
+def _network_card(draft: Draft, machine: MachineOption) -> list[DeviceOption]:
+    """Return the network card that a machine has when nobody asks for one."""
+    driver = _NETWORK_CARDS.get(machine.family)
+    if driver is None or not has_default_network(draft):
+        return []
+    return [DeviceOption(driver, None, None, {}, "-nic")]
 
 
 def _device(given: Given) -> DeviceOption:

@@ -205,9 +205,10 @@ class CommandLine:
         machine, memory, cpu, accelerators: the machine; the first usable accelerator counts.
         cpus, max_cpus: number of virtual processors.
         objects, devices, drives, blockdevs: in the order given.
-        chardevs, monitors, serials, qtest: who is connected; serials are ids of character
-            devices, or None for a port that is left out.
+        chardevs, monitors, serials, parallels, qtest: who is connected; serials and parallels are
+            ids of character devices, or None for a port that is left out.
         audiodevs, netdevs, fsdevs, tpmdevs: ids that devices may refer to.
+        user_networks: number of networks that the process itself plays.
         incoming: where to load from, or None.
         globals: default values of properties.
         info: a text is wanted instead of a machine, or None.
@@ -230,12 +231,14 @@ class CommandLine:
     chardevs: tuple[Chardev, ...] = ()
     monitors: tuple[MonitorOption, ...] = ()
     serials: tuple[str | None, ...] = ()
+    parallels: tuple[str | None, ...] = ()
     qtest: str | None = None
     qtest_log: str | None = None
     audiodevs: tuple[str, ...] = ()
     netdevs: tuple[str, ...] = ()
     fsdevs: tuple[str, ...] = ()
     tpmdevs: tuple[tuple[str, str], ...] = ()
+    user_networks: int = 0
     incoming: IncomingOption | None = None
     globals: tuple[GlobalOption, ...] = ()
     fds: tuple[AddFdOption, ...] = ()

@@ -180,6 +180,8 @@ def _take(draft: Draft, word: Word) -> None:
 def _judge(draft: Draft, word: Word, row: OptionRow) -> None:
     """Warn about, remember, or refuse an option that is not modelled."""
     if word.name in _SILENT and word.argument == "none":
+        if word.name != "audio":
+            draft.flags.add(backend_options.NO_NETWORK)
         return
     if row.handling is Handling.HARMLESS:
         draft.warn(f"-{row.name}: not modelled; accepted, because {_reason(row)}")

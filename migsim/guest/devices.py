@@ -39,6 +39,8 @@ class Device:
         migratable: False for a device that can neither be saved nor loaded; it blocks every mode.
         blockers: reasons that it brings against migration while it exists.
         priority: devices of higher priority are saved before those of lower.
+        gap: section numbers that are left out before its own.
+        order: where it is among those of its priority; equal ones are saved as they were added.
         early: saved and loaded during setup, before any RAM.
         pre_save: called before the state is saved.
         post_load: called after the state was loaded, with the new values in place.
@@ -54,6 +56,8 @@ class Device:
     migratable: bool = True
     blockers: tuple[DeviceBlocker, ...] = ()
     priority: int = 0
+    order: int = 0
+    gap: int = 0
     early: bool = False
     pre_save: Hook | None = None
     post_load: Hook | None = None
@@ -63,6 +67,11 @@ class Device:
             raise ConfigError("device", f"a section name has 1 to {NAME_LIMIT} bytes")
         if not 0 <= self.instance_id < 1 << 32:
             raise ConfigError(f"device {self.name}", "an instance id is a 32-bit number")
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether a reader leaves the state's bytes to the device."""
+        return False
 
     def save(self) -> tuple[bytes, Json]:
         """Call ``pre_save``; return the section body and its entry in the stream's description.
@@ -76,11 +85,20 @@ class Device:
         body = encode(self.description, self.values)
         return body, describe_section(self.name, self.instance_id, self.description, self.values)
 
-    def load(self, buffer: Buffer, offset: int, version: int, *, base: int = 0) -> int:
+    def load(
+        self,
+        buffer: Buffer,
+        offset: int,
+        version: int,
+        *,
+        base: int = 0,
+        entry: Mapping[str, object] | None = None,
+    ) -> int:
         """Load the state from ``buffer[offset:]``, call ``post_load``; return the index behind it.
 
-        ``version`` is that of the section header, ``base`` the buffer's place in the source.  When
-        anything fails the state is what it was.
+        ``version`` is that of the section header, ``base`` the buffer's place in the source.
+        ``entry`` is what the stream's own description says, if that is known; only devices that
+        are opaque to the reader look at it.  When anything fails the state is what it was.
 
         Raises:
             StreamError: the bytes are malformed or do not fit the device.
@@ -114,4 +132,4 @@ class Device:
 
 def save_order(devices: Iterable[Device]) -> list[Device]:
     """Return devices in the order of their sections: by falling priority, then as given."""
-    return sorted(devices, key=lambda device: -device.priority)
+    return sorted(devices, key=lambda device: (-device.priority, device.order))

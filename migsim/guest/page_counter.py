@@ -9,12 +9,15 @@ import numpy as np
 from migsim.ram.backends import PhantomBackend
 from migsim.units import MIB, PAGE_SIZE
 
+from .boot_program import LOAD_ADDR
 from .workload import ConstantRate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from migsim.ram.block import RAMBlock
+
+    from .boot_program import BootProgram
 
 FIRST_PFN = MIB // PAGE_SIZE
 """First page that the guest counts in: 1 MiB."""
@@ -32,7 +35,8 @@ class PageCounter(ConstantRate):
     At boot it prints ``A`` and sets the bytes to 0 in a pass of its own; after every 64th counting
     pass it prints ``B``.  The suspending variant falls asleep after the first ``B`` unless the
     32-bit word 4 bytes into the range is 1, and sets that word first; a wake-up boots it again.
-    The rate is in page writes: 25344 of them are a pass.
+    The rate is in page writes: 25344 of them are a pass.  With a ``program`` its boot sector is
+    put where the firmware puts it when the guest boots.
 
     Source: spec frontend.md section 6, QEMU 10.0.2.
     """
@@ -44,8 +48,10 @@ class PageCounter(ConstantRate):
         first: int = FIRST_PFN,
         pages: int = PAGES,
         suspends: bool = False,
+        program: BootProgram | None = None,
     ) -> None:
         super().__init__(first, first + pages - 1, rate_pages_per_s)
+        self.program = program
         self.suspends = suspends
         self._asleep = False
         self._slept = False
@@ -78,11 +84,21 @@ class PageCounter(ConstantRate):
         counts = block.view()[self.first : self.first + self.pages, 0]
         if _is_at(counts, number, low):
             return self._position
-        count = int(counts[0])
+        found = self.counted_position(block)
+        return self._position if found is None else found
+
+    def counted_position(self, block: RAMBlock) -> int | None:
+        """Return the least position at which ``block`` has these counts, without the first pass.
+
+        None where no position leaves them behind, or the memory has no bytes.
+        """
+        if not block.backend.has_bytes:
+            return None
+        counts = block.view()[self.first : self.first + self.pages, 0]
         differing = np.flatnonzero(counts != counts[0])
         low = int(differing[0]) if len(differing) else 0
-        number = count if low else count + 1
-        return number * self.pages + low if _is_at(counts, number, low) else self._position
+        number = (int(counts[0]) or 256) if low else int(counts[0]) + 1
+        return number * self.pages + low if _is_at(counts, number, low) else None
 
     def take(self, count: int) -> NDArray[np.int64]:
         """Return the page numbers of the next ``count`` writes; it never sleeps this way."""
@@ -95,6 +111,7 @@ class PageCounter(ConstantRate):
         begin = self._position
         if begin == 0 and count:
             self._serial += b"A"
+            self._load_sector(block)
         first_b = (PASSES_PER_B + 1) * self.pages
         end = begin + count
         sleeps = self.suspends and begin < first_b <= end and not self._has_slept(block)
@@ -152,6 +169,14 @@ class PageCounter(ConstantRate):
             counters[:] = 0
         else:
             counters += np.uint8((last - number + 1) % 256)
+
+    def _load_sector(self, block: RAMBlock) -> None:
+        if self.program is None or not block.backend.has_bytes:
+            return
+        pfn, start = divmod(LOAD_ADDR, PAGE_SIZE)
+        image = np.frombuffer(self.program.image, np.uint8)
+        block.view()[pfn, start : start + image.size] = image
+        block.log.mark_range(pfn, pfn + 1)
 
     def _has_slept(self, block: RAMBlock) -> bool:
         if not block.backend.has_bytes:

@@ -10,8 +10,11 @@ from ..qapi.release import Release
 from .timing import HostTiming
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from ..channel.uri import ChannelAddress
     from ..guest.devices import Device
+    from ..guest.guest import Guest
     from ..guest.workload import Workload
     from ..ram.backends import BackendSpec
     from ..ram.block import RAMBlock
@@ -51,6 +54,10 @@ class MachineConfig:
         ram_name: name of the main RAM block; None means the backend's id.
         extra_blocks: further RAM blocks, ready made.
         devices: synthetic devices in the order of their creation.
+        board: returns the devices that the machine has by itself, called with its guest when one is
+            first needed; None for a machine of which only ``devices`` are known.
+        board_is_complete: the machine has no other device, so that an unknown section of a stream
+            is wrong; else it is carried as it is.
         workload: what the guest writes while it runs; None for an idle guest.
         incoming: None, ``defer``, or the URI or address to load from.
         handed_over: memory came from another process in mode cpr-transfer, so that the stream has
@@ -72,6 +79,8 @@ class MachineConfig:
     ram_name: str | None = None
     extra_blocks: tuple[RAMBlock, ...] = ()
     devices: tuple[Device, ...] = ()
+    board: Callable[[Guest], Iterable[Device]] | None = None
+    board_is_complete: bool = True
     workload: Workload | None = None
     incoming: str | ChannelAddress | None = None
     handed_over: bool = False

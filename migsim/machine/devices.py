@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TIMER_SECTION_ID = 0
 FIRST_DEVICE_SECTION_ID = 3
+_FIRST = -(1 << 40)
 
 _Handle = Blocker | UnmigratableDevice
 
@@ -40,6 +41,7 @@ class TimerDevice(Device):
 
     def __init__(self, guest: Guest) -> None:
         super().__init__("timer", TIMER, timer_values(), pre_save=_fetch, post_load=_apply)
+        self.order = _FIRST
         self.guest = guest
         self._guest_before = guest.get_state()
         self.ticks_ahead: int | None = None
@@ -57,7 +59,7 @@ class TimerDevice(Device):
 
 def _fetch(device: Device) -> None:
     assert isinstance(device, TimerDevice)
-    time_ps = device.guest.time_ps
+    time_ps = device.guest.time_ps + device.guest.clock_ahead_ps
     ticks = time_ps if device.ticks_ahead is None else time_ps // 1000 + device.ticks_ahead
     device.values = timer_values(clock_ns=time_ps // 1000, ticks=ticks)
 
@@ -81,7 +83,10 @@ class DeviceTree:
         devices: Iterable[Device],
         blockers: BlockerRegistry,
         check_may_plug: Callable[[str], None] = lambda command: None,
+        board: Callable[[Guest], Iterable[Device]] | None = None,
     ) -> None:
+        self._make_board = board
+        self._board_made: dict[tuple[str, int], Device] | None = None
         self._blockers = blockers
         self._check_may_plug = check_may_plug
         self._timer = TimerDevice(guest)
@@ -142,7 +147,15 @@ class DeviceTree:
 
     def find(self, name: str, instance_id: int) -> Device | None:
         """Return the device of that section, or None."""
-        return self._by_section.get((name, instance_id))
+        key = (name, instance_id)
+        return self._by_section.get(key) or self._board().get(key)
+
+    def _board(self) -> dict[tuple[str, int], Device]:
+        """Return the devices that the machine has by itself; they are made when first needed."""
+        if self._board_made is None:
+            made = () if self._make_board is None else self._make_board(self._timer.guest)
+            self._board_made = {(device.name, device.instance_id): device for device in made}
+        return self._board_made
 
     def __iter__(self) -> Iterable[Device]:
         return iter(self._handles)
@@ -157,11 +170,12 @@ class DeviceTree:
         Raises:
             DeviceError: a device refused; those before it were asked already.
         """
-        devices = [
-            self._timer,
-            *self._adopted,
-            *save_order(device for device in self._handles if device.migratable),
-        ]
+        own = [device for device in self._handles if device.migratable]
+        board = self._board().values()
+        devices = [self._timer, *self._adopted, *save_order([*board, *own])]
+        if board:
+            devices = save_order(devices)
+            self._number(sorted(devices, key=lambda device: device.order))
         if store_global_state:
             values = globalstate_values(stored_state, was_suspended)
             devices.append(Device(GLOBALSTATE.name, GLOBALSTATE, values))
@@ -177,6 +191,15 @@ class DeviceTree:
             body,
             description,
         )
+
+    def _number(self, devices: Iterable[Device]) -> None:
+        """Give out section numbers in the order in which real machines register devices."""
+        number = FIRST_DEVICE_SECTION_ID
+        for device in devices:
+            if device is not self._timer:
+                self._ids[device] = number + device.gap
+                number += device.gap + 1
+        self._next_id = number
 
     def _drop(self, handles: Iterable[_Handle]) -> None:
         for handle in handles:

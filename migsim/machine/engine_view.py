@@ -38,9 +38,11 @@ class EngineView(MachineParts):
     def adopts_devices(self) -> bool:
         """Whether devices of a stream that are not modelled are carried; for the loader.
 
-        A machine ``none`` has no devices of its own, so a section that it does not know is wrong.
+        A machine ``none`` has no devices of its own, so a section that it does not know is wrong;
+        so it is for one all of whose devices are known.
         """
-        return self.machine_name != "none"
+        known = self.config.board is not None and self.config.board_is_complete
+        return self.machine_name != "none" and not known
 
     def expects_pages(self, block: RAMBlock) -> bool:
         """Whether a stream that comes in may have pages of ``block``; for the loader.

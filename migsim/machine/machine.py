@@ -92,7 +92,9 @@ class Machine(GuestCommands, MigrationCommands, EngineView):
         self.guest = Guest(config.workload or Idle(), _main_block(self.ram, config, kind.ram_id))
         self.source = MigrationSource(self)
         self.incoming = MigrationIncoming(self)
-        self.devices = DeviceTree(self.guest, config.devices, self.blockers, self._check_may_plug)
+        self.devices = DeviceTree(
+            self.guest, config.devices, self.blockers, self._check_may_plug, config.board
+        )
         self.driver: VirtualDriver | WallDriver = (
             VirtualDriver(self, self.clock, config.timing)
             if isinstance(self.clock, VirtualClock)

@@ -202,11 +202,11 @@ class _Loader:
         if name == GLOBALSTATE.name:
             return GLOBALSTATE
         device = self._vm.find_device(name, instance_id)
-        return device.description if device else None
+        return device.description if device and not device.is_opaque else None
 
     def _local_values(self, name: str, instance_id: int) -> Mapping[str, Value] | None:
         device = self._vm.find_device(name, instance_id)
-        return device.values if device else None
+        return device.values if device and not device.is_opaque else None
 
     def _walk(self, journal: RamJournal | None, found: _Findings) -> None:
         """Go through the stream once and check it; write RAM if there is a journal to write to."""
@@ -377,7 +377,8 @@ class _Loader:
         before = [(device, device.snapshot()) for device, _ in found.sections]
         try:
             for device, item in found.sections:
-                device.load(item.body, 0, item.version, base=item.body_offset)
+                place = item.body_offset
+                device.load(item.body, 0, item.version, base=place, entry=item.entry)
         except BaseException:
             for device, snapshot in before:
                 device.restore(snapshot)

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
+from ..guest.boot_program import SECTOR_BYTES, read_program
 from ..guest.page_counter import FIRST_PFN, PAGES, PageCounter
 from ..units import PAGE_SIZE
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ..cmdline.parts import BlockNode
     from ..guest.workload import Workload
 
-_SECTOR_BYTES = 512
 _SUSPENDS = {
     "2a443498d52a12a7061579f888be3207e07bb7a0243f7591b284e28c602bf827": False,
     "e293bf1608b023083e3f52b6c44be9dc8b2eee3c92c1e8ae09a8cfcdd7822f1e": True,
@@ -49,10 +49,12 @@ def guest_of(line: CommandLine, memory_bytes: int) -> Workload | None:
     if memory_bytes < (FIRST_PFN + PAGES) * PAGE_SIZE:
         return None
     for drive in line.drives:
-        suspends = _suspends(_boot_sector(drive.node))
+        sector = _boot_sector(drive.node)
+        suspends = _suspends(sector)
         if suspends is not None:
             rate = SLEEPY_RATE_PAGES_PER_S if suspends else RATE_PAGES_PER_S
-            return PageCounter(rate_pages_per_s=rate, suspends=suspends)
+            program = read_program(sector)
+            return PageCounter(rate_pages_per_s=rate, suspends=suspends, program=program)
     return None
 
 
@@ -61,7 +63,7 @@ def _suspends(sector: bytes) -> bool | None:
     known = _SUSPENDS.get(hashlib.sha256(sector).hexdigest())
     if known is not None:
         return known
-    bootable = len(sector) == _SECTOR_BYTES and sector.endswith(b"\x55\xaa")
+    bootable = len(sector) == SECTOR_BYTES and sector.endswith(b"\x55\xaa")
     if not bootable or not all(piece in sector for piece in _SHAPE):
         return None
     return sector[_SUSPEND_AT] == 1
@@ -73,7 +75,7 @@ def _boot_sector(node: BlockNode | None) -> bytes:
         node = None if isinstance(below, str) else below
     if node is not None and node.filename is not None:
         with contextlib.suppress(OSError), open(node.filename, "rb") as image:
-            return image.read(_SECTOR_BYTES)
+            return image.read(SECTOR_BYTES)
     return b""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..blockers.catalogue import register
 from ..blockers.registry import Blocker
 from ..cmdline.blockers import features
-from ..cmdline.build import make_devices, plain_device
+from ..cmdline.build import make_devices
 from ..cmdline.layout import backend_spec
 from ..cmdline.placement import place
 from ..errors import ConfigError
@@ -97,8 +97,9 @@ class Plugger:
         words = ["-device", json.dumps(arguments)]
         line = self._extended(words)
         option, path = line.devices[-1], list(place(line))[-1]
-        made = make_devices(replace(line, devices=(option,)), (path,), plain_device)
+        made = make_devices(replace(line, devices=(option,)), (path,))
         for device in made:
+            device.order = _PLUGGED_LATER
             while vm.devices.find(device.name, device.instance_id) is not None:
                 device.instance_id += 1
             vm.devices.add(device)
@@ -279,6 +280,10 @@ class Plugger:
         self._machine.restless = tuple(names)
 
 
+_PLUGGED_LATER = 2
+"""Order of devices that come behind everything that a machine was started with."""
+
+
 def _chardev_text(kind: str, name: str, data: object) -> str:
     """Return the option that makes the character device which ``chardev-add`` describes."""
     parts = [kind, f"id={name}"]
@@ -295,10 +300,10 @@ def _by_id(built: Built) -> dict[str, list[Device]]:
     found: dict[str, list[Device]] = {}
     devices = iter(built.config.devices)
     for option, path in zip(built.line.devices, place(built.line), strict=True):
-        for _ in make_devices(replace(built.line, devices=(option,)), (path,), plain_device):
+        for _ in make_devices(replace(built.line, devices=(option,)), (path,)):
             device = next(devices)
             if option.id is not None:
-                found[option.id] = [device]
+                found.setdefault(option.id, []).append(device)
     return found
 
 

@@ -108,7 +108,7 @@ def encode_body(body: DecodedStruct) -> bytes:
     Raises:
         ConfigError: a value was replaced by one that does not fit its type.
     """
-    parts = [_encode_field(field) for field in body.fields]
+    parts = [encode_field(field) for field in body.fields]
     for inner in body.subsections:
         parts.append(subsection_header(inner.entry.vmsd_name, inner.entry.version))
         parts.append(encode_body(inner))
@@ -227,7 +227,12 @@ class _Decoder:
             raise self._cursor.error("fewer values than that", f"{count} more in {entry.name}")
 
 
-def _encode_field(field: DecodedField) -> bytes:
+def encode_field(field: DecodedField) -> bytes:
+    """Return the bytes of one field, all elements of an array.
+
+    Raises:
+        ConfigError: the value was replaced by one that does not fit the type.
+    """
     entry, value = field.entry, field.value
     if entry.array_len is None:
         return _encode_element(entry, value)
