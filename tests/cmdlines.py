@@ -53,6 +53,11 @@ def cmdline(text: str, **how):
     return parse(shlex.split(text), **how)
 
 
+def bare(text: str, **how):
+    """Return the parsed command line of a machine with nothing but what ``text`` asks for."""
+    return cmdline(f"-nodefaults {text}", **how)
+
+
 @contextmanager
 def started(text: str, base: MachineConfig | None = None, **how):
     """Return a machine started by a command line, its blockers registered; end it afterwards.

@@ -71,6 +71,8 @@ HELPERS = {
     "sd-bus": "-device sdhci-pci,id=host",
     "IndustryPack": "-device tpci200,id=host",
 }
+PORT = "-device pcie-root-port,id=upper,chassis=1"
+"""A PCI Express port: devices behind it have more state than on a root bus."""
 BACKENDS = {
     "drive": "-blockdev null-co,node-name=back",
     "chardev": "-chardev null,id=back",
@@ -83,9 +85,9 @@ BACKENDS = {
 NEEDS = {
     **dict.fromkeys(("virtio-9p-pci", "virtio-9p-device"), ("fsdev", "mount_tag=t")),
     "acpi-erst": ("memdev",),
-    **{n: ("memdev",) for n in ("ivshmem-plain", "virtio-mem-pci", "virtio-pmem-pci", "pc-dimm")},
-    **{n: ("cryptodev",) for n in ("virtio-crypto-pci", "virtio-crypto-device")},
-    **{n: ("serial=s",) for n in ("nvme", "ufs")},
+    **dict.fromkeys(("ivshmem-plain", "virtio-mem-pci", "virtio-pmem-pci", "pc-dimm"), ("memdev",)),
+    **dict.fromkeys(("virtio-crypto-pci", "virtio-crypto-device"), ("cryptodev",)),
+    **dict.fromkeys(("nvme", "ufs"), ("serial=s",)),
     "sd-card": ("drive",),
     "emmc": ("drive",),
     "edu": (),
@@ -93,7 +95,7 @@ NEEDS = {
 RTC_NOISE = [*range(0x0E), *range(128, 245)]
 """Bytes of the clock's section that tell the time; the rest is its memory."""
 PATH = (
-    re.compile(r"^(0000:00:0[0-9]\.0|virtio-mmio@[0-9a-f]+)(?=/)"),
+    re.compile(r"^(0000:00:0[0-9]\.0(?::00\.0)?|virtio-mmio@[0-9a-f]+)(?=/)"),
     re.compile(r"^0000:00:0[0-9]\.0/1(?=/)"),
 )
 """The path of a device in the names of its sections; the second for devices on a USB bus."""
@@ -117,6 +119,7 @@ class Section:
 
     @property
     def key(self) -> tuple[str, int]:
+        """Name and instance."""
         return self.name, self.instance
 
 
@@ -186,6 +189,7 @@ class Archive:
         self.members: list[tuple[str, bytes]] = []
 
     def keep(self, kind: str, content: bytes) -> int:
+        """Keep ``content`` once; return its number."""
         digest = hashlib.sha256(kind.encode() + content).digest()
         if digest not in self._numbers:
             self._numbers[digest] = len(self.members)
@@ -254,11 +258,8 @@ def difference(base: list[Section], new: list[Section], archive: Archive) -> dic
     return made
 
 
-def device_words(name: str, bus: str, machine: str) -> str | None:
-    """Return the options that plug a device in, or None for a bus that no machine here has."""
-    helper = HELPERS.get(bus, "")
-    if helper and machine == "microvm":
-        return None
+def device_words(name: str, bus: str, machine: str) -> str:
+    """Return the options that plug a device in."""
     facts = device_facts(name)
     needs = NEEDS.get(name)
     properties = facts.properties or {} if facts else {}
@@ -266,43 +267,50 @@ def device_words(name: str, bus: str, machine: str) -> str | None:
         needs = tuple(p for p in ("drive", "chardev", "audiodev") if p in properties)
     backends = " ".join(BACKENDS[n] for n in needs if n in BACKENDS)
     links = "".join(f",{n}=back" if n in BACKENDS else f",{n}" for n in needs)
-    return f"{backends} {helper} -device {name},id=it{links}"
+    helper = f"{PORT} " if machine == "port" else HELPERS.get(bus, "")
+    on = ",bus=upper" if machine == "port" else ""
+    return f"{backends} {helper} -device {name},id=it{links}{on}"
 
 
 def record_devices(recorder: Recorder, archive: Archive) -> dict[str, dict[str, object]]:
     """Return rows per device model and machine, for those that bring sections."""
     found: dict[str, dict[str, object]] = {}
-    for machine in ("q35", "pc", "microvm"):
-        bases: dict[str, list[Section]] = {}
+    for machine in ("q35", "pc", "port", "microvm"):
+        words = f"-nodefaults -machine {machine.replace('port', 'q35')},accel=tcg -m 32M "
+        bases: dict[str, set[tuple[str, int]]] = {}
         for name in device_names():
             facts = device_facts(name)
             assert facts is not None
-            if (facts.bus == "virtio-bus") != (machine == "microvm") or name in WAITING:
+            if not worth_recording(machine, name, facts.bus):
                 continue
-            helper = HELPERS.get(facts.bus, "")
-            if machine == "pc" and helper:
-                continue
-            words = f"-nodefaults -machine {machine},accel=tcg {' '.join(MEMORY)} "
+            helper = PORT if machine == "port" else HELPERS.get(facts.bus, "")
             if helper not in bases:
-                bases[helper] = recorder.sections(words + helper) or []
-            asked = device_words(name, facts.bus, machine)
-            new = recorder.sections(words + asked) if asked else None
-            if new is None:
-                continue
-            before = {s.key for s in bases[helper]}
-            rows = []
-            for one in new:
-                if one.key in before:
-                    continue
-                early = any(o.number < one.number and o.place > one.place for o in new)
-                title = PATH[facts.bus == "usb-bus"].sub("{}", one.name)
-                rows.append([title, one.version, int(early), *archive.state(one)])
+                bases[helper] = {s.key for s in recorder.sections(words + helper) or []}
+            new = recorder.sections(words + device_words(name, facts.bus, machine))
+            rows = [
+                [
+                    PATH[facts.bus == "usb-bus"].sub("{}", one.name),
+                    one.version,
+                    int(any(o.number < one.number and o.place > one.place for o in new or [])),
+                    *archive.state(one),
+                ]
+                for one in new or []
+                if one.key not in bases[helper]
+            ]
             if rows:
                 found.setdefault(name, {})[machine] = rows
     for by_machine in found.values():
-        if by_machine.get("pc") == by_machine.get("q35"):
-            by_machine.pop("pc", None)
+        for other in ("pc", "port"):
+            if by_machine.get(other) == by_machine.get("q35"):
+                by_machine.pop(other, None)
     return found
+
+
+def worth_recording(machine: str, name: str, bus: str) -> bool:
+    """Return whether a machine shows something of a device that no other one does."""
+    if name in WAITING or (bus == "virtio-bus") != (machine == "microvm"):
+        return False
+    return not ((machine == "pc" and bus in HELPERS) or (machine == "port" and bus != "PCI"))
 
 
 def record(program: str) -> None:
@@ -311,7 +319,7 @@ def record(program: str) -> None:
     index: dict[str, Any] = {"machines": {}, "settings": {}}
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         recorder = Recorder(program, Path(folder))
-        version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+        version = subprocess.check_output([program, "--version"], text=True)
         index["source"] = " ".join(version.split()[:4])
         for machine, accelerator in MACHINES:
             words = f"-nodefaults -machine {machine},accel={accelerator} "

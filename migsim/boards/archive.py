@@ -103,7 +103,7 @@ def dump_vmstate() -> dict[str, object]:
 def base(machine: str) -> tuple[BaseRow, ...]:
     """Return the sections of a machine (``pc-tcg``, ``q35-kvm`` ...) without options."""
     rows: Sequence[Sequence[Any]] = _index()["machines"][machine]
-    return tuple(BaseRow(*row[:4], StateRef(*row[4:])) for row in rows)
+    return tuple(BaseRow(r[0], r[1], r[2], r[3], StateRef(r[4], r[5])) for r in rows)
 
 
 @cache
@@ -130,6 +130,8 @@ def setting(machine: str, name: str) -> Setting | None:
 @cache
 def model(name: str, machine: str) -> tuple[ModelRow, ...] | None:
     """Return the sections of a device model on a machine (``pc``, ``q35``, ``microvm``).
+
+    ``port`` in place of the machine is a PCI Express port.
 
     None for a model that brings none, or of which nothing is known.
     """

@@ -101,13 +101,12 @@ class _Link:
         block = self._guest.block
         if block is None or not block.backend.has_bytes:
             return None
-        found = self._workload.position_in(block)
         loop = self._program.phase(_number(self._cpu.read("env.eip")))
         if not _number(self._cpu.read("env.cr[0]")) & _PE or loop is None:
-            # Between two instructions of a loop, or before the program: memory knows better.
-            return found or 0
+            return 0
         if loop is self._program.counting:
-            return found or self._workload.pages
+            # Memory knows better: a page may be counted and the register not yet moved on.
+            return self._workload.counted_position(block) or self._workload.pages
         registers = self._cpu.read("env.regs")
         assert isinstance(registers, tuple)
         addr = _number(registers[loop.register])

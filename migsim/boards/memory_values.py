@@ -45,5 +45,3 @@ def memory_values(machine: str, memory_bytes: int, cpus: int) -> dict[Key, dict[
     if machine == "pc":
         found[_HOST_BRIDGE] = {_BRIDGE_SIZE_OFFSET: bytes((min(low // (8 * MIB), 0xFF),))}
     return found
-
-

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, IncompatibleError, StreamError
 from ..guest.devices import Device
-from ..vmstate.described import DecodedStruct, DecodedValue, decode_body, encode_field, walk
 from ..vmstate.describe import Json, describe_opaque
+from ..vmstate.described import DecodedStruct, DecodedValue, decode_body, encode_field, walk
 from ..vmstate.entries import StructEntry, parse_device
 from ..vmstate.fields import Value, Values, VMStateDescription
 

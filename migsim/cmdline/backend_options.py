@@ -107,9 +107,8 @@ def take_tpmdev(draft: Draft, text: str) -> None:
 def user_networks(draft: Draft) -> int:
     """Return the number of networks that the process itself plays: ``-netdev user``."""
     kinds = [
-        given.members["type"] if given.members is not None else given.options.get("type")
+        given.options.get("type") if given.options is not None else (given.members or {})["type"]
         for given in draft.all("netdev")
-        if given.members is not None or given.options is not None
     ]
     return kinds.count("user") + has_default_network(draft)
 

@@ -44,6 +44,8 @@ _MMIO_FIRST: Final = 0xFEB00000
 _MMIO_STEP: Final = 0x200
 _MMIO_LAST: Final = 23
 """Slot of the first virtio device of a microvm; the next ones come below (QEMU 10.0.2)."""
+_BEHIND_PORT: Final = "port"
+_PORTS_OF_PCIE: Final = ("pcie-root-port", "ioh3420", "xio3130-downstream", "cxl-rp")
 _SCSI_PLACE: Final = "{}/0:0:0/"
 _STATELESS: Final = ("ide-hd", "ide-cd", "virtserialport", "virtconsole", "isa-debugcon")
 
@@ -107,7 +109,8 @@ class StatePlaces:
             address = _MMIO_FIRST + (_MMIO_LAST - self._on_mmio) * _MMIO_STEP
             path = f"virtio-mmio@{address:016x}"
             self._on_mmio += 1
-        rows = archive.model(option.driver, self._machine) or ()
+        port = any(d.id == option.bus and d.driver in _PORTS_OF_PCIE for d in self._line.devices)
+        rows = archive.model(option.driver, _BEHIND_PORT if port else self._machine) or ()
         return [self._device(row, path) for row in rows]
 
     def _device(self, row: archive.ModelRow, path: str) -> RecordedDevice:

@@ -95,6 +95,11 @@ def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> i
 
             sys.stdout.write(info_text(line.info, line.release))
             return 0
+        if line.dump_vmstate is not None:
+            from .dump import write_vmstate
+
+            write_vmstate(line, line.dump_vmstate)
+            return 0
         from .frontend import FrontEnd
 
         front = FrontEnd(reactor, words, read_command_line, ended, greeter=greeter, handed=handed)

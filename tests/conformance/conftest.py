@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,10 +29,19 @@ class QmpError(Exception):
 class Qemu:
     """One QEMU process and its monitor.
 
-    Every wait has a limit: malformed streams can leave a process dead or its monitor mute.
+    Without ``bare`` it has the devices that a machine has when nobody asks; ``program`` is what to
+    run in place of QEMU.  Every wait has a limit: malformed streams can leave a process dead or its
+    monitor mute.
     """
 
-    def __init__(self, directory: Path, *args: str, timeout_s: float = 20) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *args: str,
+        timeout_s: float = 20,
+        bare: bool = True,
+        program: Sequence[str] | None = None,
+    ) -> None:
         self.timeout_s = timeout_s
         self.events: list[dict[str, object]] = []
         path = directory / f"qmp{len(list(directory.iterdir()))}"
@@ -40,7 +49,7 @@ class Qemu:
         monitor = f"unix:{path},server=on,wait=off"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, *BASE, "-qmp", monitor, *args],
+                [*(program or [PROGRAM]), *(BASE if bare else BASE[1:]), "-qmp", monitor, *args],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -135,8 +144,13 @@ def qemu() -> Iterator[Callable[..., Qemu]]:
     directory = Path(tempfile.mkdtemp(prefix="qemu"))
     started: list[Qemu] = []
 
-    def start(*args: str, timeout_s: float = 20) -> Qemu:
-        machine = Qemu(directory, *args, timeout_s=timeout_s)
+    def start(
+        *args: str,
+        timeout_s: float = 20,
+        bare: bool = True,
+        program: Sequence[str] | None = None,
+    ) -> Qemu:
+        machine = Qemu(directory, *args, timeout_s=timeout_s, bare=bare, program=program)
         started.append(machine)
         return machine
 

@@ -90,6 +90,10 @@ class ForkedProgram:
             os.kill(self.pid, signal.SIGKILL)
 
 
+EXTRA = ["-display", "none", "-nodefaults", "-accel", "kvm", "-accel", "tcg"]
+"""Options with which the transcripts were recorded, beyond those of the scenarios."""
+
+
 def warm_up() -> None:
     """Import everything that a machine needs."""
     import migsim.cmdline.build
@@ -113,7 +117,7 @@ def differences(
 
     program = ["migsim-system-x86_64", "-release", release]
     options = SimpleNamespace(
-        program=program, extra=[], workdir=None, time_factor=time_factor, verbose=False
+        program=program, extra=EXTRA, workdir=None, time_factor=time_factor, verbose=False
     )
     played, complaints, directory = kit.play(scenario, options)
     lines = list(complaints)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cmdlines import cmdline
+from cmdlines import bare as cmdline
 
 from migsim.cmdline.block_nodes import DEPTH_LIMIT, from_filename, walk
 from migsim.errors import ConfigError, MigsimError, ParameterError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
-from cmdlines import IMAGES, cmdline, furnish, image
+from cmdlines import IMAGES, furnish, image
+from cmdlines import bare as cmdline
 
 from migsim.blockers.catalogue import ROWS
 from migsim.blockers.registry import BlockerRegistry

@@ -83,7 +83,7 @@ def test_a_machine_without_memory():
 
 
 def test_blocks_of_a_pc_in_the_order_of_the_stream():
-    with started("-machine pc -m 32M -vga std") as vm:
+    with started("-nodefaults -machine pc -m 32M -vga std") as vm:
         assert [(b.name, b.used_bytes, b.max_bytes) for b in vm.ram] == [
             ("pc.ram", 32 * MIB, 32 * MIB),
             ("0000:00:02.0/vga.vram", 16 * MIB, 16 * MIB),
@@ -99,17 +99,17 @@ def test_blocks_of_a_pc_in_the_order_of_the_stream():
 
 
 def test_pc_saves_and_loads(tmp_path):
-    with started("-machine pc -m 16M -S -device virtio-rng-pci") as vm:
+    with started("-nodefaults -machine pc -m 16M -S -device virtio-rng-pci") as vm:
         vm.save(f"file:{tmp_path}/state")
-    with started("-machine pc -m 16M -S -incoming defer -device virtio-rng-pci") as vm:
+    with started("-nodefaults -machine pc -m 16M -S -incoming defer -device virtio-rng-pci") as vm:
         vm.load(f"file:{tmp_path}/state")
     assert b"0000:00:02.0/virtio-rng" in (tmp_path / "state").read_bytes()
 
 
 def test_devices_bring_their_own_blockers():
     text = (
-        "-machine q35 -m 16M -device nvme,serial=x,id=n -object memory-backend-ram,id=m,size=1M"
-        " -device ivshmem-plain,memdev=m,id=i"
+        "-nodefaults -machine q35 -m 16M -device nvme,serial=x,id=n"
+        " -object memory-backend-ram,id=m,size=1M -device ivshmem-plain,memdev=m,id=i"
     )
     built = build(cmdline(text))
     names = [(d.name, d.migratable, len(d.blockers)) for d in built.config.devices]
@@ -134,8 +134,8 @@ def test_a_device_that_blocks_no_more_in_a_later_release():
 def test_instances_of_one_section_name():
     config = build(
         cmdline(
-            "-machine pc -m 16M -device vmgenid -device vmcoreinfo -device isa-debugcon"
-            ",chardev=a -chardev null,id=a"
+            "-nodefaults -machine pc -m 16M -device vmgenid -device vmcoreinfo"
+            " -device isa-debugcon,chardev=a -chardev null,id=a"
         )
     ).config
     assert [(d.name, d.instance_id) for d in config.devices] == [("vmgenid", 0), ("vmcoreinfo", 0)]

@@ -149,5 +149,5 @@ def test_four_users_of_a_multiplexed_device():
 
 
 def test_debug_console_and_parallel_port_are_devices():
-    line = cmdline("-machine pc -debugcon null -parallel null")
+    line = cmdline("-nodefaults -machine pc -debugcon null -parallel null")
     assert [d.driver for d in line.devices] == ["isa-parallel", "isa-debugcon"]

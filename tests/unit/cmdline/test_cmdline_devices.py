@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from cmdlines import cmdline
+from cmdlines import bare as cmdline
+from cmdlines import cmdline as plain_cmdline
 
 from migsim.cmdline.facts import device, device_names
 from migsim.cmdline.placement import place, state_name
@@ -160,3 +161,26 @@ def test_facts_about_all_devices_can_be_read():
         assert facts.properties is None or all(facts.properties.values())
     assert device("virtio-blk").name == "virtio-blk-pci"
     assert device("no such device") is None
+
+
+def drivers(text):
+    return [(d.driver, d.option) for d in plain_cmdline(text).devices]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-machine pc", ["VGA", "e1000"]),
+        ("-machine q35", ["VGA", "e1000e"]),
+        ("-machine q35 -nodefaults", []),
+        ("-machine q35 -vga none -nic none", []),
+        ("-machine q35 -vga cirrus -net none", ["cirrus-vga"]),
+        ("-machine q35 -netdev user,id=n", ["VGA"]),
+        ("-machine q35 -device cirrus-vga", ["e1000e", "cirrus-vga"]),
+        ("-machine microvm", []),
+        ("-machine none", []),
+    ],
+)
+def test_what_a_machine_has_when_nobody_asks(text, expected):
+    """Seen on QEMU 10.0.2 with ``info ramblock`` and in streams."""
+    assert [driver for driver, _ in drivers(text)] == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cmdlines import cmdline
+from cmdlines import bare as cmdline
 
 from migsim.cmdline.layout import plan_blocks
 from migsim.cmdline.memory_options import ram_size
