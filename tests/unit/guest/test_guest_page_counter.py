@@ -180,7 +180,7 @@ def test_page_numbers_of_writes() -> None:
         ([7, 7, 7, 6], 7 * 4 + 3),
         ([7, 6, 6, 6], 7 * 4 + 1),
         ([7, 7, 7, 7], 8 * 4),
-        ([0, 255, 255, 255], 1),  # pass 256: its number modulo 256
+        ([0, 255, 255, 255], 256 * 4 + 1),  # pass 256, at whose end a B is due
         ([0, 0, 0, 0], 4),
         ([7, 5, 5, 5], 41),  # not the memory of this guest: the position stays
         ([7, 6, 7, 6], 41),
