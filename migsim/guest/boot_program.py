@@ -26,7 +26,10 @@ _JUMPS_BACK = rb"[\x72\x75\x7c]"
 _LOAD_TABLE = re.compile(rb"\x0f\x01\x16(..)", re.DOTALL)
 _FAR_JUMP = re.compile(rb"\x66\xea(....)(..)|\xea(..)(..)", re.DOTALL)
 _DATA_SEGMENT = re.compile(rb"(?:\x66\xb8(..)|\xb8(..)\x00\x00)\x8e\xd8", re.DOTALL)
-_PASS_COUNT = re.compile(rb"\xfe([\xc0-\xc3])\x80([\xe0-\xe3])(.)", re.DOTALL)
+_PASS_COUNT = re.compile(
+    rb"(?:\xfe[\xc0-\xc3]|[\x40-\x43])(?:\x80[\xe0-\xe3]|\xf6[\xc0-\xc3])(.)\x75", re.DOTALL
+)
+"""The counter goes up, and what is left of it below a power of two is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +119,14 @@ def read_program(image: bytes) -> BootProgram | None:
     )
     if not (zeroing and counting and table and far and data):
         return None
-    counter = _PASS_COUNT.search(image, counting.end - LOAD_ADDR)
+    counter = _PASS_COUNT.match(image, counting.end - LOAD_ADDR)
     first = _first(image, counting)
     place = _u16(table[1]) - LOAD_ADDR
     if counter is None or first is None or not 0 <= place <= SECTOR_BYTES - 6:
         return None
-    mask = counter[3][0]
-    same = counter[1][0] & 7 == counter[2][0] & 7
-    if not same or mask & (mask + 1) or counter.start() != counting.end - LOAD_ADDR:
+    mask = counter[1][0]
+    up, looked_at = (counter[0][at] & 7 for at in (-5, -3))
+    if up != looked_at or mask & (mask + 1):
         return None
     limit, address = struct.unpack_from("<HI", image, place)
     return BootProgram(
@@ -131,7 +134,7 @@ def read_program(image: bytes) -> BootProgram | None:
         zeroing=zeroing,
         counting=counting,
         first=first,
-        counter=counter[1][0] & 7,
+        counter=up,
         passes=mask + 1,
         code_selector=_u16(far[2] or far[4]),
         data_selector=_u16(data[1] or data[2]),

@@ -19,12 +19,11 @@ LIVE = (
     ("precopy/file", QEMU, FORKED),
     ("precopy/unix/plain", QEMU, FORKED),
     ("precopy/file/mapped-ram/live", QEMU, FORKED),
+    ("precopy/file", FORKED, QEMU),
+    ("precopy/unix/plain", FORKED, QEMU),
     ("validate_uuid", FORKED, QEMU),
     ("cancel/src/after/none", FORKED, QEMU),
 )
-WITHOUT_DEFAULTS = "devices that a machine has by default"
-LIVE_EXPECTED = {(name, QEMU): WITHOUT_DEFAULTS for name, source, _ in LIVE if source == QEMU}
-"""Cases that fail beside a real QEMU, by name and source."""
 
 
 @pytest.fixture
@@ -64,7 +63,5 @@ def test_probes(short_folder):
 @pytest.mark.live
 @pytest.mark.skipif(shutil.which(QEMU) is None, reason="no QEMU here")
 @pytest.mark.parametrize(("name", "source", "target"), LIVE)
-def test_beside_qemu(name, source, target, short_folder, request):
-    if (name, source) in LIVE_EXPECTED:
-        request.applymarker(pytest.mark.xfail(reason=LIVE_EXPECTED[name, source]))
+def test_beside_qemu(name, source, target, short_folder):
     play_in(CASES[name], setting_of(source, target, short_folder, thorough=False))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from boot_images import FIRST, LIMIT, counting_image
+from conformance.ladder.image import boot_image
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,3 +80,10 @@ def test_no_sector_is_too_strange(changes):
         image[place] = value
     program = read_program(bytes(image))
     assert program is None or program.pages > 0
+
+
+def test_the_sector_of_the_ladder_is_understood():
+    program = read_program(boot_image())
+    assert program is not None
+    assert (program.counting.register, program.counter, program.passes) == (7, 3, 64)
+    assert (program.table, program.table_limit) == (0x7C98, 23)
