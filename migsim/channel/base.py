@@ -133,6 +133,15 @@ class PiecewiseInput(Protocol):
         ...
 
 
+@runtime_checkable
+class Interruptible(Protocol):
+    """A source whose reader can be woken up."""
+
+    def interrupt(self) -> None:
+        """Wake up a reader that waits for bytes: it sees the end."""
+        ...
+
+
 class InputChannel(Protocol):
     """A place that gives the bytes of a stream in order."""
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .base import Interruptible
+
 if TYPE_CHECKING:
     from .base import InputChannel, OutputChannel
 
@@ -37,6 +39,12 @@ class InputGroup:
     main: InputChannel
     further: tuple[InputChannel, ...] = ()
     ready: Callable[[Sequence[InputChannel]], Sequence[InputChannel]] | None = None
+
+    def interrupt(self) -> None:
+        """Have whoever waits for bytes see the end, where a channel can do that."""
+        for channel in (self.main, *self.further):
+            if isinstance(channel, Interruptible):
+                channel.interrupt()
 
     def close(self) -> None:
         """Let go of all channels."""

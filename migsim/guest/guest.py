@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from migsim.clock import PS_PER_S
 from migsim.errors import ConfigError, StateError
+from migsim.ram.watch import Gate
 
 if TYPE_CHECKING:
     from migsim.ram.block import RAMBlock
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # below half a picosecond.
 _FRACTION_BITS = 32
 _HALF = 1 << (_FRACTION_BITS - 1)
+_TOUCHES_AT_ONCE = 1 << 18
 _UNITS_PER_S = float(PS_PER_S << _FRACTION_BITS)
 
 
@@ -31,13 +33,14 @@ class Guest:
     Attributes:
         workload: what is written and when.
         clock_ahead_ps: how far the machine's clock is ahead of guest time, in picoseconds.
+        stalled_ps: time lost waiting for pages that had not arrived, in picoseconds.
         block: the memory; None for a machine without any, whose guest must be idle.
 
     Raises:
         ConfigError: the workload writes beyond the block.
     """
 
-    __slots__ = ("_time", "block", "clock_ahead_ps", "workload")
+    __slots__ = ("_time", "block", "clock_ahead_ps", "stalled_ps", "workload")
 
     def __init__(self, workload: Workload, block: RAMBlock | None) -> None:
         pages = 0 if block is None else block.pages
@@ -48,6 +51,7 @@ class Guest:
         self.block = block
         self._time = 0
         self.clock_ahead_ps = 0
+        self.stalled_ps = 0
 
     def run(self, seconds: float, share: float = 1.0) -> int:
         """Let the guest run for ``seconds`` with ``share`` (0 to 1) of its processors' time.
@@ -83,10 +87,32 @@ class Guest:
         count = workload.due(self.time_ps) - workload.position
         if count <= 0 or block is None:
             return 0
+        if isinstance(block.watch, Gate):
+            count = self._passable(block, block.watch, count, self._time - units)
+            if count <= 0:
+                return 0
         done = workload.write(block, count)
         if self.asleep:
             self._time = self._first_time_of(workload.position)
         return done
+
+    def _passable(self, block: RAMBlock, gate: Gate, count: int, begin: int) -> int:
+        """Return how many of the next writes can be done; time stops before the one that cannot."""
+        workload = self.workload
+        room = gate.room_for(workload.looked_at(count))
+        passable = count if room else 0
+        at_once = min(passable, _TOUCHES_AT_ONCE)
+        if passable:
+            position = workload.position
+            touched = workload.take(at_once)
+            workload.seek(position)
+            passable = gate.room_for(touched)
+        if passable < count:
+            stopped = self._first_time_of(workload.position + passable + 1)
+            stopped = max(begin, stopped - (1 << _FRACTION_BITS))
+            self.stalled_ps += (self._time - stopped) >> _FRACTION_BITS
+            self._time = stopped
+        return passable
 
     @property
     def time_ps(self) -> int:

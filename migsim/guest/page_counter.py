@@ -106,6 +106,12 @@ class PageCounter(ConstantRate):
         self._position += count
         return self.first + np.arange(start, start + count, dtype=np.int64) % self.pages
 
+    def looked_at(self, count: int) -> NDArray[np.int64]:
+        """Return the page that says whether the guest has slept, where that is asked."""
+        first_b = (PASSES_PER_B + 1) * self.pages
+        asks = self.suspends and self._position < first_b <= self._position + count
+        return np.full(int(asks), self.first, np.int64)
+
     def write(self, block: RAMBlock, count: int) -> int:
         """Do the next ``count`` writes to ``block``; return how many, fewer when it fell asleep."""
         begin = self._position

@@ -75,6 +75,10 @@ class Workload(ABC):
             left -= part
         return count
 
+    def looked_at(self, count: int) -> NDArray[np.int64]:
+        """Return the pages that the next ``count`` writes depend on, beside those they go to."""
+        return np.zeros(0, np.int64)
+
     @property
     def asleep(self) -> bool:
         """Whether the guest has put itself to sleep; then it writes nothing until ``wakeup``."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import ChannelError, MigsimError, StateError
+from ..migration.incoming import PAUSABLE
 from ..migration.modes import POLICIES, policy_for
 from ..migration.report import query_migrate
 from ..qapi.capability_rules import CapabilityContext
@@ -53,11 +54,13 @@ class MigrationCommands(MachineParts):
         target: str | ChannelAddress | OutputChannel | OutputGroup,
         *,
         cpr: ChannelAddress | None = None,
+        resume: bool = False,
     ) -> None:
         """Begin to save or send the guest to a URI, an address or open channels.
 
         The transfer goes on while time passes.  ``cpr`` is where descriptors are handed over in
-        mode cpr-transfer; other modes do not look at it.
+        mode cpr-transfer; other modes do not look at it.  With ``resume``, a paused postcopy goes on
+        over another channel.
 
         Raises:
             ParameterError: the URI is malformed.
@@ -69,6 +72,9 @@ class MigrationCommands(MachineParts):
         to = Target.of(target, self.connector, cpr)
         request = self._request(End.SOURCE, to.transport, cpr_channel=cpr is not None)
         check_transport(request)
+        if resume:
+            self._resume(to)
+            return
         self._check_may_migrate()
         self.blockers.check(self.parameters.mode)
         check_compatible(request)
@@ -86,6 +92,53 @@ class MigrationCommands(MachineParts):
             raise
         if channel is not None:
             self.source.connect(channel, self.clock.now, to.further)
+
+    def _resume(self, to: Target) -> None:
+        self.source.prepare_resume()
+        try:
+            channel = to.open(self.connector)
+        except ChannelError as error:
+            self.source.fail_early(error)
+            raise
+        if channel is not None:
+            self.source.connect(channel, self.clock.now)
+
+    @command
+    def migrate_start_postcopy(self) -> None:
+        """Have the target run ahead of its RAM.
+
+        Raises:
+            StateError: the capability is off, or no migration was ever started.
+        """
+        self.source.start_postcopy()
+
+    @command
+    def migrate_pause(self) -> None:
+        """Give up the channel of a postcopy, on either side, to go on over another one.
+
+        Raises:
+            StateError: there is no postcopy that could be paused.
+        """
+        if self.source.status.value in PAUSABLE:
+            self.source.pause_postcopy()
+        else:
+            self.incoming.pause_postcopy()
+
+    @command
+    def migrate_recover(self, origin: str | ChannelAddress) -> None:
+        """Wait for the source of a paused postcopy to come back.
+
+        Raises:
+            ParameterError: the URI is malformed.
+            StateError: no postcopy is paused here.
+            ChannelError: the address cannot be opened.
+        """
+        self.incoming.check_recoverable()
+        source = Origin.of(origin, self.connector)
+        self.connector.abandon()
+        channel = source.open(self.connector)
+        if channel is not None:
+            self.incoming.connect(channel, exit_on_error=False)
 
     def _hand_over(self, to: Target) -> None:
         """Give the memory away; the stream is begun when the other process listens for it."""

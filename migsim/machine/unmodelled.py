@@ -8,7 +8,7 @@ from ..errors import CapabilityError
 from ..qapi.enums import Capability
 
 _BOTH = (
-    Capability.POSTCOPY_RAM,
+    Capability.POSTCOPY_PREEMPT,
     Capability.X_COLO,
     Capability.DIRTY_LIMIT,
 )

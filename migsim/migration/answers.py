@@ -132,6 +132,15 @@ class Replies:
             self._say(MessageKind.SHUT, U32.pack(failed))
         self.is_open = False
 
+    def say(self, message: bytes) -> None:
+        """Send a message that is complete."""
+        if self._channel is not None and self.is_open:
+            self._channel.answer(message)
+
+    def go_on(self) -> None:
+        """Be open without being asked: the stream goes on behind a break."""
+        self.is_open = True
+
     def _say(self, kind: MessageKind, data: bytes = b"") -> None:
         if self._channel is not None and self.is_open:
             self._channel.answer(MESSAGE_HEADER.pack(kind, len(data)) + data)

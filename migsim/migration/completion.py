@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import AbortError, ChannelError, TransitionError
-from ..qapi.enums import Capability, MigrationStatus, RunState
+from ..qapi.enums import MigrationStatus, RunState
 from ..stream.wire import EOS_BYTES, CommandKind, SectionType
 from .convergence import elapsed_ms
 from .notifiers import NotifyEvent
@@ -15,6 +15,7 @@ from .work import Phase, Work
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..stream.writer import StreamWriter
     from .environment import SavedSection
     from .outgoing import Outgoing
 
@@ -66,11 +67,10 @@ def devices(engine: Outgoing, _now: float, _max_pages: int) -> Work:
     return Work(bytes_out=to.writer.accounted - before, phase=Phase.DEVICE)
 
 
-def write_devices(engine: Outgoing, sections: Iterable[SavedSection]) -> None:
-    """Write device sections, the end mark and the description."""
-    to = engine.transfer()
+def send_devices(writer: StreamWriter, sections: Iterable[SavedSection]) -> None:
+    """Write device sections."""
     for section in sections:
-        to.writer.opaque_device(
+        writer.opaque_device(
             section.section_id,
             section.name,
             section.instance_id,
@@ -78,6 +78,12 @@ def write_devices(engine: Outgoing, sections: Iterable[SavedSection]) -> None:
             section.body,
             entry=section.description,
         )
+
+
+def write_devices(engine: Outgoing, sections: Iterable[SavedSection]) -> None:
+    """Write device sections, the end mark and the description."""
+    to = engine.transfer()
+    send_devices(to.writer, sections)
     to.writer.finish(description=not engine.vm.suppress_vmdesc)
     engine.count_transferred()
 
@@ -88,7 +94,8 @@ def finish(engine: Outgoing, now: float, _max_pages: int) -> Work:
     if not _answered(engine):
         return Work(idle=True)
     engine.transfer().close()
-    run.downtime_ms = elapsed_ms(now if run.stopped_s is None else run.stopped_s, now)
+    if run.downtime_ms is None:
+        run.downtime_ms = elapsed_ms(now if run.stopped_s is None else run.stopped_s, now)
     engine.note_times(now)
     engine.status.move(engine.status.value, MigrationStatus.COMPLETED)
     _enter_postmigrate(engine)
@@ -110,7 +117,7 @@ def _answered(engine: Outgoing) -> bool:
 
     A file or pipe cannot answer, which QEMU finds out at the very end.
     """
-    if Capability.RETURN_PATH not in engine.vm.capabilities:
+    if not engine.wants_answers:
         return True
     answers = engine.transfer().answers
     if answers is None:

@@ -37,6 +37,7 @@ from ..stream.multifd import MultifdChannels
 from ..stream.multifd_live import LiveChannels
 from ..stream.multifd_writer import NO_UUID
 from ..stream.options import StreamOptions
+from ..stream.postcopy import decode_bitmap_wish, decode_discard
 from ..stream.reader import StreamReader
 from ..stream.source import ByteSource
 from ..stream.wire import U32, CommandKind
@@ -45,6 +46,7 @@ from ..units import PAGE_BITS, PAGE_SIZE
 from ..vmstate.common import GLOBALSTATE, read_globalstate
 from .answers import Replies
 from .environment import MachineView
+from .postcopy_target import PostcopyTarget
 
 if TYPE_CHECKING:
     from ..channel.base import InputChannel
@@ -102,6 +104,26 @@ class _Findings:
     adopted: list[DeviceSection] = field(default_factory=list)
 
 
+class Switchover(Protocol):
+    """Who is told of the steps of a postcopy while its stream is read, from wherever that is."""
+
+    def listening(self) -> None:
+        """The package has begun: there is no way back."""
+        ...
+
+    def run(self, loaded: Loaded) -> None:
+        """Devices are loaded: the guest is to run while its RAM arrives."""
+        ...
+
+    def resumed(self) -> None:
+        """Pages come again."""
+        ...
+
+    def wake(self) -> None:
+        """A page that the guest waits for has arrived."""
+        ...
+
+
 def load_stream(
     origin: InputChannel | InputGroup, vm: LoaderView, replies: Replies | None = None
 ) -> Loaded:
@@ -119,11 +141,28 @@ def load_stream(
     After any of these the machine is as it was.
     """
     group = origin if isinstance(origin, InputGroup) else InputGroup(origin)
-    return _Loader(group, vm, replies or Replies(group.main)).run()
+    return Loader(group, vm, replies or Replies(group.main)).run()
 
 
-class _Loader:
-    def __init__(self, group: InputGroup, vm: LoaderView, replies: Replies) -> None:
+class Loader:
+    """Loads one stream, over one group of channels after the other if postcopy is interrupted.
+
+    ``switchover`` is told when the guest is to run before all of its RAM is there; without it, a
+    stream of a postcopy is loaded like any other.
+    """
+
+    def __init__(
+        self,
+        group: InputGroup,
+        vm: LoaderView,
+        replies: Replies,
+        switchover: Switchover | None = None,
+    ) -> None:
+        self._switchover = switchover
+        self._postcopy: PostcopyTarget | None = None
+        self._reader: StreamReader | None = None
+        self._loaded: Loaded | None = None
+        self._found = _Findings()
         self._channel = group.main
         self._group = group
         self._vm = vm
@@ -132,23 +171,98 @@ class _Loader:
         self._channels: PageChannels | None = None
         self._ignore_shared = Capability.X_IGNORE_SHARED in vm.capabilities
 
+    @property
+    def in_postcopy(self) -> bool:
+        """Whether the guest runs here already."""
+        return self._loaded is not None
+
     def run(self) -> Loaded:
+        """Load the stream; raises as `load_stream`, but undoes nothing once the guest runs."""
         journal = RamJournal(block for block in self._vm.ram if block.migratable)
         if self._channel.seekable() is not None and not self._all_fresh():
             # Found by walking headers alone; nothing that can fail is left but the devices.
             self._walk(None, _Findings())
-        found = _Findings()
+        found = self._found = _Findings()
         try:
             self._open_channels(found, journal)
             self._walk(journal, found)
+            if self._loaded is not None:
+                return self._end_postcopy()
             self._load_devices(found)
         except BaseException:
-            journal.rollback()
+            if self._loaded is None:
+                journal.rollback()
             raise
+        return self._settle(journal, found)
+
+    def _settle(self, journal: RamJournal, found: _Findings) -> Loaded:
         journal.commit()
         if self._vm.adopts_devices:
             self._vm.adopt_devices(found.adopted)
         return Loaded(found.runstate, found.was_suspended, found.end - self._start)
+
+    # Postcopy
+
+    def resume(self, group: InputGroup, replies: Replies) -> Loaded:
+        """Go on over another channel, after `run` or `resume` lost one in the middle of postcopy.
+
+        Raises:
+            StreamError, IncompatibleError, ChannelError: as `run`; it can be resumed again.
+        """
+        assert self._reader is not None
+        assert self._postcopy is not None
+        replies.go_on()
+        self._replies = replies
+        self._postcopy.resume(replies)
+        self._reader = self._reader.go_on(group.main)
+        self._walk(None, self._found)
+        return self._end_postcopy()
+
+    def _end_postcopy(self) -> Loaded:
+        assert self._postcopy is not None
+        assert self._loaded is not None
+        self._postcopy.end()
+        return self._loaded
+
+    def _advised(self, command: Command) -> None:
+        if self._switchover is None or not command.data:
+            return
+        if Capability.POSTCOPY_RAM not in self._vm.capabilities:
+            raise IncompatibleError(
+                command.offset, "command", "no postcopy, as postcopy-ram is off here", "its advice"
+            )
+        blocks = [b for b in self._vm.ram if b.migratable and self._vm.expects_pages(b)]
+        self._postcopy = PostcopyTarget(blocks, self._replies, self._switchover.wake)
+
+    def _run_guest(self, journal: RamJournal, found: _Findings) -> None:
+        """Load the devices and let the guest run; the pages that follow are placed under it."""
+        assert self._postcopy is not None
+        assert self._switchover is not None
+        self._load_devices(found)
+        self._loaded = self._settle(journal, found)
+        self._postcopy.begin()
+        self._switchover.run(self._loaded)
+
+    def _obey_postcopy(self, command: Command) -> None:
+        postcopy, switchover = self._postcopy, self._switchover
+        assert postcopy is not None
+        assert switchover is not None
+        try:
+            match command.number:
+                case CommandKind.POSTCOPY_RAM_DISCARD:
+                    postcopy.forget(*decode_discard(command.data, command.offset))
+                case CommandKind.POSTCOPY_LISTEN:
+                    switchover.listening()
+                case CommandKind.RECV_BITMAP:
+                    postcopy.tell_received(decode_bitmap_wish(command.data, command.offset))
+                case CommandKind.POSTCOPY_RESUME:
+                    switchover.resumed()
+                    postcopy.acknowledge()
+                case _:
+                    pass
+        except (KeyError, IndexError) as error:
+            expected = "pages of the RAM blocks of this machine"
+            raise IncompatibleError(command.offset, "command", expected, str(error)) from error
 
     def _open_channels(self, found: _Findings, journal: RamJournal) -> None:
         """Begin to read the channels of multifd, if there are any."""
@@ -162,7 +276,7 @@ class _Loader:
             return
         live = LiveChannels(
             group,
-            lambda batch: _apply(journal, self._check_pages(batch, found), batch),
+            lambda batch: self._apply(journal, self._check_pages(batch, found), batch),
             uuid=uuid,
             compression=vm.parameters.multifd_compression,
         )
@@ -177,15 +291,17 @@ class _Loader:
         options = StreamOptions(
             footers=switches.send_section_footer, configuration=switches.send_configuration
         )
-        reader = StreamReader(
-            self._channel,
-            self._describe,
-            local=self._local_values,
-            options=options,
-            channels=self._channels,
-            leave=self._in_place,
-        )
-        return iter(reader)
+        if self._loaded is None:
+            self._reader = StreamReader(
+                self._channel,
+                self._describe,
+                local=self._local_values,
+                options=options,
+                channels=self._channels,
+                leave=self._in_place,
+            )
+        assert self._reader is not None
+        return iter(self._reader)
 
     def _items_that_matter(self) -> Iterator[Item]:
         """Yield all items; damage behind the end mark goes unnoticed (spec surprises.md 49)."""
@@ -222,31 +338,58 @@ class _Loader:
                         self._resize(item)
                         self._adopt(journal, item)
                 case PageBatch() | XbzrleBatch():
-                    block = self._check_pages(item, found)
-                    if journal is not None:
-                        _apply(journal, block, item)
+                    self._take_pages(journal, self._check_pages(item, found), item)
                 case DeviceSection():
                     self._check_device(item, found)
                 case OpaquePart():
                     raise IncompatibleError(
                         item.offset, "section", "a section of this machine", "an unknown one"
                     )
-                case Command() if journal is not None:
-                    self._obey(item)
+                case Command():
+                    self._obey(item, journal, found)
+                case EndMarker() if self._loaded is not None:
+                    return  # the source waits for our last word before it hangs up
                 case _:
                     pass
 
-    def _obey(self, command: Command) -> None:
-        """Do what a command of the source asks for."""
+    def _obey(self, command: Command, journal: RamJournal | None, found: _Findings) -> None:
+        """Do what a command of the source asks for, unless this only looks for mistakes."""
+        if journal is None and self._loaded is None:
+            return
         match command.number:
+            case CommandKind.POSTCOPY_RUN if self._postcopy is not None and journal is not None:
+                self._run_guest(journal, found)
             case CommandKind.OPEN_RETURN_PATH:
                 self._replies.open(command.offset)
                 if Capability.SWITCHOVER_ACK in self._vm.capabilities:
                     self._replies.switchover_ack()
             case CommandKind.PING:
                 self._replies.pong(U32.unpack(command.data)[0], command.offset)
+            case CommandKind.POSTCOPY_ADVISE:
+                self._advised(command)
+            case _ if self._postcopy is not None:
+                self._obey_postcopy(command)
             case _:
                 pass
+
+    def _take_pages(
+        self, journal: RamJournal | None, block: RAMBlock, item: PageBatch | XbzrleBatch
+    ) -> None:
+        if self._loaded is not None:
+            self._place(item)
+        elif journal is not None:
+            self._apply(journal, block, item)
+
+    def _apply(self, journal: RamJournal, block: RAMBlock, item: PageBatch | XbzrleBatch) -> None:
+        _apply(journal, block, item)
+        if self._postcopy is not None:
+            self._postcopy.note(block.name, item.pfns)
+
+    def _place(self, item: PageBatch | XbzrleBatch) -> None:
+        assert self._postcopy is not None
+        if isinstance(item, XbzrleBatch):
+            raise IncompatibleError(item.offset, "ram", "whole pages in postcopy", "changes")
+        self._postcopy.place(item)
 
     def _check_configuration(self, item: Configuration) -> None:
         vm = self._vm

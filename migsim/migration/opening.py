@@ -95,8 +95,13 @@ def open_xbzrle(engine: Outgoing, out: OutFile) -> XbzrleWriter:
 
 def open_answers(engine: Outgoing, channel: OutputChannel) -> Answers | None:
     """Return the return path, None where none is asked for or the channel has no other way."""
-    wanted = Capability.RETURN_PATH in engine.vm.capabilities
+    wanted = engine.wants_answers
     return Answers(channel) if wanted and isinstance(channel, AnsweredChannel) else None
+
+
+def open_plain_writer(engine: Outgoing, out: OutFile) -> StreamWriter:
+    """Return a writer of plain records."""
+    return open_writer(engine, out, RecordWriter(out))
 
 
 def open_writer(engine: Outgoing, out: OutFile, ram: RamWriter) -> StreamWriter:

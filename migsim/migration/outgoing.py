@@ -15,6 +15,7 @@ from .status import StatusVariable
 from .work import Work
 
 if TYPE_CHECKING:
+    from ..stream.return_path import Message
     from .environment import MachineView
     from .run import Run, Transfer
 
@@ -124,14 +125,18 @@ class Outgoing:
     def count_transferred(self) -> None:
         """Take note of the bytes that have left."""
         run, to = self.current(), self.transfer()
-        run.transferred = to.writer.transferred
+        run.transferred = run.earlier_bytes + to.writer.transferred
         run.counters.multifd_bytes = to.writer.side_bytes
 
     def listen(self) -> None:
         """Take in what the target has said on the return path."""
         to = self.run.transfer if self.run is not None else None
         if to is not None and to.answers is not None:
-            to.answers.listen()
+            for message in to.answers.listen():
+                self.heed(message)
+
+    def heed(self, message: Message) -> None:
+        """Do what the target asks for on the return path."""
 
     @property
     def can_switch_over(self) -> bool:
@@ -140,6 +145,23 @@ class Outgoing:
             return True
         answers = self.transfer().answers
         return answers is not None and answers.switchover_acked
+
+    @property
+    def may_postcopy(self) -> bool:
+        """Whether the target may be told to run ahead of its RAM."""
+        return Capability.POSTCOPY_RAM in self.vm.capabilities
+
+    @property
+    def wants_answers(self) -> bool:
+        """Whether the target is to answer."""
+        return self.may_postcopy or Capability.RETURN_PATH in self.vm.capabilities
+
+    def add(self, work: Work) -> None:
+        """Count the pages of a step of postcopy, and book its bytes."""
+        counters = self.current().counters
+        counters.normal += work.normal_pages
+        counters.duplicate += work.zero_pages
+        counters.postcopy_bytes += work.bytes_out
 
     @property
     def pending_bytes(self) -> int:

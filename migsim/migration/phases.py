@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..qapi.enums import Capability
-from . import completion, precopy, snapshot
+from . import completion, postcopy, precopy, snapshot
 from .run import PhaseStep, Stage
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ PRECOPY: Mapping[Stage, PhaseStep] = MappingProxyType(
         Stage.FINAL_RAM: completion.final_ram,
         Stage.DEVICES: completion.devices,
         Stage.FINISH: completion.finish,
+        Stage.HAND_OFF: postcopy.hand_off,
+        Stage.POSTCOPY: postcopy.iterate,
+        Stage.POSTCOPY_END: postcopy.end,
+        Stage.POSTCOPY_FINISH: postcopy.wait_for_shut,
+        Stage.PAUSED: postcopy.wait_for_resume,
+        Stage.RECOVER: postcopy.recover,
     }
 )
 """Passes over RAM while the guest runs, then everything else."""

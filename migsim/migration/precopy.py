@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..qapi.enums import Capability, MigMode, MigrationStatus, RunState
+from ..stream.postcopy import encode_advice
 from ..stream.wire import EOS_BYTES, U32, CommandKind
 from .answers import SETUP_PING
 from .convergence import elapsed_ms
@@ -44,9 +45,11 @@ def write_setup(engine: Outgoing) -> None:
     if vm.switches.send_configuration:
         stored = [capability.value for capability in vm.capabilities.in_stream]
         to.writer.configuration(vm.machine_name, stored, stored_uuid(engine))
-    if Capability.RETURN_PATH in vm.capabilities:
+    if engine.wants_answers:
         to.writer.command(CommandKind.OPEN_RETURN_PATH)
         to.writer.command(CommandKind.PING, U32.pack(SETUP_PING))
+    if engine.may_postcopy:
+        to.writer.command(CommandKind.POSTCOPY_ADVISE, encode_advice())
     to.writer.ram_setup(RAM_SECTION_ID, announcements(engine))
 
 
@@ -79,6 +82,8 @@ def iterate(engine: Outgoing, now: float, max_pages: int) -> Work:
         stop = _switchover(engine, now)
         stop.synced_pages = work.synced_pages
         return stop
+    if run.postcopy_wanted and engine.may_postcopy and engine.can_switch_over:
+        return _switchover(engine, now, Stage.HAND_OFF)
     part = _send_part(engine, max_pages)
     part.synced_pages = work.synced_pages
     if small and not part.normal_pages + part.zero_pages:
@@ -101,9 +106,10 @@ def _send_part(engine: Outgoing, max_pages: int) -> Work:
     return work
 
 
-def _switchover(engine: Outgoing, now: float) -> Work:
-    """Stop the guest and leave the loop, to the end or to pre-switchover."""
+def _switchover(engine: Outgoing, now: float, then: Stage = Stage.FINAL_SYNC) -> Work:
+    """Stop the guest and leave the loop, to ``then`` or to pre-switchover."""
     run, vm = engine.current(), engine.vm
+    run.behind_switchover = then
     stopped_first = run.policy.stops_first(vm.release)
     if vm.strict and vm.release.has(EARLY_STOP_SINCE):
         # QEMU asks the parameter of this moment, not the mode the migration began with.
@@ -118,5 +124,5 @@ def _switchover(engine: Outgoing, now: float) -> Work:
     else:
         if vm.release.has(DEVICE_STATUS_SINCE):
             engine.status.move(MigrationStatus.ACTIVE, MigrationStatus.DEVICE)
-        run.stage = Stage.FINAL_SYNC
+        run.stage = then
     return Work(phase=Phase.STOP)

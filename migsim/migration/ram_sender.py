@@ -7,11 +7,13 @@ touches them in a pass, not when the log is fetched (spec lifecycle.md section 6
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import ChannelError
 from ..ram.backends import PhantomBackend
 from ..ram.bitmap import DirtyBitmap
 from ..ram.block import HOLE_PAGES
@@ -55,6 +57,7 @@ class RamSender:
         self._chunk_shift = chunk_shift
         self._block_index = 0
         self._pfn = 0
+        self._asked: deque[tuple[int, NDArray[np.int64]]] = deque()
         self.dirty_pages = 0
         self.total_bytes = sum(block.used_bytes for block in blocks)
 
@@ -118,6 +121,73 @@ class RamSender:
             # The search that finds nothing has gone all the way round.
             writer.wrapped()
         return work
+
+    # Postcopy.
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether the target waits for pages."""
+        return bool(self._asked)
+
+    def ask_for(self, name: str, pfns: NDArray[np.int64]) -> None:
+        """Send these pages next; those that are not dirty are on their way already.
+
+        Raises:
+            ChannelError: no such block or page is being sent.
+        """
+        index = self._index(name)
+        if index is None or not pfns.size or pfns[-1] >= self._blocks[index].pages:
+            raise ChannelError("return path", "read", f"a page that {name!r} does not have")
+        self._asked.append((index, pfns))
+
+    def forget_asked(self) -> None:
+        """Forget what was asked for: the channel is lost."""
+        self._asked.clear()
+
+    def send_asked(self, writer: StreamWriter) -> Work:
+        """Send what was asked for, in the order of asking; the scan goes on behind the last."""
+        work = Work()
+        while self._asked:
+            index, pfns = self._asked.popleft()
+            wanted = pfns[self._bitmaps[index].test(pfns)]
+            if wanted.size:
+                self._send_these(writer, work, index, wanted)
+        return work
+
+    def _send_these(
+        self, writer: StreamWriter, work: Work, index: int, pfns: NDArray[np.int64]
+    ) -> None:
+        block, bitmap = self._blocks[index], self._bitmaps[index]
+        zero, data = self._zero_mask(block, pfns), block.read(pfns)
+        before = writer.accounted
+        writer.pages(block.name, pfns, data, zero)
+        bitmap.clear_pfns(pfns)
+        self._block_index, self._pfn = index, int(pfns[-1]) + 1
+        self.dirty_pages -= pfns.size
+        zeros = int(np.count_nonzero(zero))
+        work.zero_pages += zeros
+        work.normal_pages += pfns.size - zeros
+        work.bytes_out += writer.accounted - before
+
+    def dirty(self) -> Iterator[tuple[RAMBlock, NDArray[np.int64]]]:
+        """Yield every block with its dirty pages, ascending."""
+        for block, bitmap in zip(self._blocks, self._bitmaps, strict=True):
+            yield block, bitmap.take(0, block.pages)
+
+    def pages_of(self, name: str) -> int | None:
+        """Return the number of pages of a block that is sent, None for any other."""
+        index = self._index(name)
+        return None if index is None else self._blocks[index].pages
+
+    def replace_dirty(self, name: str, dirty: DirtyBitmap) -> None:
+        """Have exactly these pages of a block be sent."""
+        index = self._index(name)
+        assert index is not None
+        self.dirty_pages += dirty.count() - self._bitmaps[index].count()
+        self._bitmaps[index] = dirty
+
+    def _index(self, name: str) -> int | None:
+        return next((i for i, block in enumerate(self._blocks) if block.name == name), None)
 
     def _send_batch(
         self, writer: StreamWriter, work: Work, room: int | None, max_pages: int

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..qapi.enums import MigrationStatus
+from ..qapi.transitions import POSTCOPY_STATUSES
 from ..units import PAGE_SIZE
 from .convergence import elapsed_ms
 
@@ -69,6 +70,11 @@ def query_migrate(
         info["ram"] = ram = _ram(run, ram_total_bytes)
         if source.reports_remaining:
             info["remaining"] = ram["remaining"]
+    elif status in POSTCOPY_STATUSES:
+        info["total-time"] = elapsed_ms(run.started_s, now)
+        info["setup-time"] = run.setup_ms
+        info["downtime"] = run.downtime_ms or 0
+        info["ram"] = _ram(run, ram_total_bytes)
     elif status is MigrationStatus.COMPLETED:
         info["total-time"] = run.total_ms
         info["setup-time"] = run.setup_ms
@@ -83,7 +89,8 @@ def _ram(run: Run, total_bytes: int) -> dict[str, object]:
     """All 17 members of ``ram``; the ones of features that are off are 0."""
     counters = run.counters
     done = run.transfer is None
-    remaining = 0 if run.transfer is None else run.transfer.sender.dirty_pages * PAGE_SIZE
+    sender = run.parked if run.transfer is None else run.transfer.sender
+    remaining = 0 if sender is None else sender.dirty_pages * PAGE_SIZE
     return {
         "transferred": run.transferred,
         "remaining": remaining,
@@ -94,13 +101,13 @@ def _ram(run: Run, total_bytes: int) -> dict[str, object]:
         "dirty-pages-rate": 0 if done else run.dirty_rate.pages_per_s,
         "mbps": run.convergence.mbps if run.final_mbps is None else run.final_mbps,
         "dirty-sync-count": counters.dirty_sync_count,
-        "postcopy-requests": 0,
+        "postcopy-requests": counters.postcopy_requests,
         "page-size": PAGE_SIZE,
         "multifd-bytes": counters.multifd_bytes,
         "pages-per-second": run.convergence.pages_per_second,
         "precopy-bytes": counters.precopy_bytes,
         "downtime-bytes": counters.downtime_bytes,
-        "postcopy-bytes": 0,
+        "postcopy-bytes": counters.postcopy_bytes,
         "dirty-sync-missed-zero-copy": 0,
     }
 

@@ -41,6 +41,12 @@ class Stage(enum.Enum):
     FINAL_RAM = "final-ram"
     DEVICES = "devices"
     FINISH = "finish"
+    HAND_OFF = "hand-off"
+    POSTCOPY = "postcopy"
+    POSTCOPY_END = "postcopy-end"
+    POSTCOPY_FINISH = "postcopy-finish"
+    PAUSED = "paused"
+    RECOVER = "recover"
 
 
 PhaseStep: TypeAlias = "Callable[[Outgoing, float, int], Work]"
@@ -103,6 +109,11 @@ class Run:
         transfer: the open channel and what writes to it; None before and after.
         transferred: bytes that have left, as QEMU's file object counts them.
         kept_sections: device state of the moment that a snapshot is of, to be written at its end.
+        behind_switchover: the stage that follows the switchover.
+        postcopy_wanted: ``migrate-start-postcopy`` was given.
+        parked: what a paused postcopy still has to send; there is no transfer then.
+        earlier_bytes: bytes that left over channels that are lost.
+        bitmaps_awaited, resume_asked, resume_acked: how far a resume has come.
         total_bytes: RAM that this migration copies.
     """
 
@@ -124,3 +135,10 @@ class Run:
     old_state: RunState | None = None
     old_was_suspended: bool = False
     kept_sections: Sequence[SavedSection] = ()
+    postcopy_wanted: bool = False
+    behind_switchover: Stage = Stage.FINAL_SYNC
+    parked: RamSender | None = None
+    earlier_bytes: int = 0
+    bitmaps_awaited: set[str] = field(default_factory=set)
+    resume_asked: bool = False
+    resume_acked: bool = False

@@ -16,5 +16,9 @@ LOOP_COUNTS_SINCE = "11.1"
 The sync of setup is pass 1 without an event, the one of switchover is none; and the loop syncs
 before every switchover, however short the migration (event order of 11.1.3).
 """
+PACKAGE_STATUS_SINCE = "10.2"
+"""The release from which a sent package is ``postcopy-device`` until the target has loaded it."""
+RECOVER_SETUP_SINCE = "9.1"
+"""The release from which a resume that is being connected has a status of its own."""
 REMAINING_SINCE = "11.1"
 """The release from which ``query-migrate`` has a member ``remaining`` beside that of ``ram``."""

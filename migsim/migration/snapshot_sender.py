@@ -92,13 +92,13 @@ class SnapshotSender(RamSender):
         return rest
 
     def _send_kept(self, writer: StreamWriter, work: Work, kept: _Kept) -> None:
-        before = writer.out.accounted
+        before = writer.accounted
         writer.pages(kept.block.name, kept.pfns, kept.data, kept.zero)
         zeros = int(np.count_nonzero(kept.zero))
         self.dirty_pages -= kept.pfns.size
         work.zero_pages += zeros
         work.normal_pages += kept.pfns.size - zeros
-        work.bytes_out += writer.out.accounted - before
+        work.bytes_out += writer.accounted - before
 
 
 @dataclass(frozen=True, slots=True)

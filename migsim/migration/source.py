@@ -20,18 +20,21 @@ from typing import TYPE_CHECKING
 from ..errors import ChannelError, DeviceError, MigsimError, StateError
 from ..qapi.enums import MigrationStatus
 from ..qapi.transitions import IDLE_STATUSES, POSTCOPY_STATUSES, RUNNING_STATUSES
+from . import postcopy
 from .convergence import Convergence
+from .incoming import PAUSABLE
 from .modes import policy_for
 from .notifiers import NotifyEvent
 from .opening import open_transfer
 from .outgoing import Outgoing
 from .phases import phases_for
-from .run import Run, Stage
+from .run import Run
 from .since import FAILING_SINCE, REMAINING_SINCE
 from .work import Phase, Work
 
 if TYPE_CHECKING:
     from ..channel.base import OutputChannel
+    from ..stream.return_path import Message
 
 
 class MigrationSource(Outgoing):
@@ -75,6 +78,9 @@ class MigrationSource(Outgoing):
 
         A veto ends the migration as ``failed`` with the guest untouched; `error` holds it.
         """
+        if self.status.value is MigrationStatus.POSTCOPY_RECOVER_SETUP:
+            self._resume(channel, now)
+            return
         run = self.current()
         try:
             self.notify(NotifyEvent.SETUP)
@@ -92,6 +98,10 @@ class MigrationSource(Outgoing):
     def fail_early(self, error: MigsimError) -> None:
         """End a migration that never got a channel: setup, failed; the guest is untouched."""
         self.error = error
+        if self.status.move(
+            MigrationStatus.POSTCOPY_RECOVER_SETUP, MigrationStatus.POSTCOPY_PAUSED
+        ):
+            return
         if self.vm.release.has(FAILING_SINCE):
             self.status.move(MigrationStatus.SETUP, MigrationStatus.FAILING)
             self.status.move(MigrationStatus.FAILING, MigrationStatus.FAILED)
@@ -114,7 +124,7 @@ class MigrationSource(Outgoing):
     @property
     def waits_for_channel(self) -> bool:
         """Whether a migration has begun whose channel is still being connected."""
-        setup = self.status.value is MigrationStatus.SETUP
+        setup = self.status.value in _CONNECTING
         return setup and self.run is not None and self.run.transfer is None
 
     def resume_from(self, state: MigrationStatus) -> None:
@@ -126,7 +136,51 @@ class MigrationSource(Outgoing):
         if self.status.value is not state:
             raise StateError("migrate-continue", self.status.value, [state.value])
         if self.status.move(MigrationStatus.PRE_SWITCHOVER, MigrationStatus.DEVICE):
-            self.current().stage = Stage.FINAL_SYNC
+            self.current().stage = self.current().behind_switchover
+
+    # Postcopy.
+
+    def start_postcopy(self) -> None:
+        """Have the target run ahead of its RAM as soon as the loop comes round.
+
+        Raises:
+            StateError: the capability is off, or no migration was ever started.
+        """
+        postcopy.check_may_start(self)
+        if self.running:
+            self.current().postcopy_wanted = True
+
+    def pause_postcopy(self) -> None:
+        """Give up the channel of a postcopy, to go on over another one.
+
+        Raises:
+            StateError: there is no postcopy that could be paused.
+        """
+        if self.status.value not in PAUSABLE:
+            wanted = [status.value for status in PAUSABLE]
+            raise StateError("migrate-pause", self.status.value, wanted)
+        postcopy.pause(self, ChannelError("migrate-pause", "write", "it was asked for"))
+
+    def prepare_resume(self) -> None:
+        """Begin to connect to the target of a paused postcopy.
+
+        Raises:
+            StateError: there is none.
+        """
+        if self.status.value is not MigrationStatus.POSTCOPY_PAUSED:
+            hint = "there is no paused postcopy migration to resume"
+            raise StateError("migrate", self.status.value, [MigrationStatus.POSTCOPY_PAUSED], hint)
+        self.status.move(MigrationStatus.POSTCOPY_PAUSED, MigrationStatus.POSTCOPY_RECOVER_SETUP)
+
+    def _resume(self, channel: OutputChannel, now: float) -> None:
+        try:
+            postcopy.resume(self, channel, now)
+        except ChannelError as error:
+            postcopy.pause(self, error)
+
+    def heed(self, message: Message) -> None:
+        """Do what the target asks for on the return path."""
+        postcopy.heed(self, message)
 
     # Stepping.
 
@@ -139,12 +193,16 @@ class MigrationSource(Outgoing):
         if not self.running or self.waits_for_channel:
             return Work(idle=True)
         run = self.current()
-        self.listen()
         try:
+            self.listen()
             if self.status.value is MigrationStatus.CANCELLING:
                 return self._end_cancelled()
             return run.phases[run.stage](self, now, max_pages)
-        except (ChannelError, DeviceError) as error:
+        except ChannelError as error:
+            if self.status.value in POSTCOPY_STATUSES:
+                return postcopy.pause(self, error)
+            return self._end_failed(error)
+        except DeviceError as error:
             return self._end_failed(error)
 
     # Endings.
@@ -182,6 +240,10 @@ class MigrationSource(Outgoing):
             except ChannelError as error:
                 self.error = self.error or error
         self.release()
+
+
+_CONNECTING = (MigrationStatus.SETUP, MigrationStatus.POSTCOPY_RECOVER_SETUP)
+"""Statuses in which a channel may be waited for."""
 
 
 def may_start(status: MigrationStatus) -> bool:

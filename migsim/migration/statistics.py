@@ -24,6 +24,8 @@ class RamCounters:
         duplicate: zero pages, over all passes.
         precopy_bytes: RAM bytes sent while the guest ran.
         downtime_bytes: RAM bytes sent while it did not.
+        postcopy_bytes: RAM bytes sent while the target ran the guest.
+        postcopy_requests: how often the target has asked for pages.
         dirty_sync_count: dirty syncs so far, which is the number of the current pass.
         multifd_bytes: bytes written to channels of multifd.
         xbzrle: counters of the XBZRLE cache.
@@ -34,6 +36,8 @@ class RamCounters:
     precopy_bytes: int = 0
     downtime_bytes: int = 0
     dirty_sync_count: int = 0
+    postcopy_bytes: int = 0
+    postcopy_requests: int = 0
     multifd_bytes: int = 0
     xbzrle: XbzrleStats = field(default_factory=XbzrleStats)
 

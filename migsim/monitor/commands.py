@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 def _migrate(vm: Machine, arguments: Arguments) -> object:
     uri, channels = arguments.get("uri"), arguments.get("channels")
-    if arguments.get("resume"):
-        raise QmpError("migrate: there is no paused postcopy migration to resume")
     found = parse_channels(channels) if isinstance(channels, list) else Channels()
-    vm.migrate(_address("migrate", uri, channels), cpr=found.cpr)
+    vm.migrate(
+        _address("migrate", uri, channels), cpr=found.cpr, resume=arguments.get("resume") is True
+    )
     return {}
 
 
@@ -205,8 +205,8 @@ COMMANDS: dict[str, Command] = {
         Command("query-version", _query_version, "Show the release that is modelled."),
         Command("query-name", _name, "Show the guest's name."),
         *_about(()),
-        Command("migrate-start-postcopy", _start_postcopy, "Let the target run ahead of its RAM."),
-        Command("migrate-pause", _pause, "Interrupt a postcopy migration."),
+        _simple("migrate-start-postcopy"),
+        _simple("migrate-pause"),
         Command(
             "migrate-recover",
             _recover,

@@ -83,6 +83,10 @@ class RamReader:
         """The blocks of the list by name; none before it came."""
         return self._blocks or {}
 
+    def take_over(self, other: RamReader) -> None:
+        """Know the blocks that ``other`` has met."""
+        self.form, self._blocks = other.form, other._blocks
+
     def part(self) -> Iterator[Item]:
         """Yield what one START, PART or END holds, its end record last.
 

@@ -110,6 +110,21 @@ class StreamReader:
             self._source, form, keep_order=keep_order, channels=channels, leave=leave
         )
         self._channels = channels
+        self._lookups = (describe, local)
+        self._begun = False
+
+    def go_on(self, channel: InputChannel) -> StreamReader:
+        """Return a reader of a channel over which this stream goes on behind a break.
+
+        There is no second header; sections and blocks are known (postcopy recovery).
+        """
+        describe, local = self._lookups
+        other = StreamReader(channel, describe, local=local, options=self.options)
+        other._begun = True
+        other._iterable.update(self._iterable)
+        other._full_ids.update(self._full_ids)
+        other._ram.take_over(self._ram)
+        return other
 
     @property
     def position(self) -> int:
@@ -131,11 +146,12 @@ class StreamReader:
             raise self._error("as much memory as the stream needs", "less") from None
 
     def _items(self) -> Iterator[Item]:
-        yield self._header()
-        configuration = self._configuration()
-        if configuration is not None:
-            yield configuration
-        self._expect_blocks(configuration)
+        if not self._begun:
+            yield self._header()
+            configuration = self._configuration()
+            if configuration is not None:
+                yield configuration
+            self._expect_blocks(configuration)
         while (kind := self._next_type()) is not SectionType.EOF:
             yield from self._section(kind)
         if self._package_end is not None:

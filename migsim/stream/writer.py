@@ -251,6 +251,11 @@ class StreamWriter:
         """Tell that the scan over RAM begins another round."""
         self._ram.wrapped()
 
+    def plain_records(self) -> None:
+        """Write RAM as whole pages in the stream from here on, as postcopy does."""
+        if not isinstance(self._ram, RecordWriter) or type(self._ram) is not RecordWriter:
+            self._ram = RecordWriter(self.out, self._page_bytes)
+
     def forget_block(self) -> None:
         """Make the next page record carry its block's name whatever came before."""
         self._ram.forget_block()
