@@ -59,8 +59,8 @@ class MigrationCommands(MachineParts):
         """Begin to save or send the guest to a URI, an address or open channels.
 
         The transfer goes on while time passes.  ``cpr`` is where descriptors are handed over in
-        mode cpr-transfer; other modes do not look at it.  With ``resume``, a paused postcopy goes on
-        over another channel.
+        mode cpr-transfer; other modes do not look at it.  With ``resume``, a paused postcopy goes
+        on over another channel.
 
         Raises:
             ParameterError: the URI is malformed.

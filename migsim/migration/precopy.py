@@ -83,7 +83,11 @@ def iterate(engine: Outgoing, now: float, max_pages: int) -> Work:
         stop.synced_pages = work.synced_pages
         return stop
     if run.postcopy_wanted and engine.may_postcopy and engine.can_switch_over:
-        return _switchover(engine, now, Stage.HAND_OFF)
+        if engine.loop_counts:
+            work.synced_pages += engine.sync(now).synced_pages
+        stop = _switchover(engine, now, Stage.HAND_OFF)
+        stop.synced_pages = work.synced_pages
+        return stop
     part = _send_part(engine, max_pages)
     part.synced_pages = work.synced_pages
     if small and not part.normal_pages + part.zero_pages:

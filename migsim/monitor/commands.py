@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..channel.addresses import Channels, parse_channels
-from ..errors import StateError
 from ..machine.machine import Machine
-from ..qapi.enums import Capability, MigrationStatus
+from ..qapi.enums import MigrationStatus
 from .commands_catalogue import CATALOGUE_COMMANDS
 from .commands_process import PROCESS_COMMANDS
 from .commands_quiet import QUIET_COMMANDS
@@ -119,21 +118,9 @@ def human_monitor_command(extra: Mapping[str, HmpCommand]) -> Command:
     )
 
 
-def _start_postcopy(vm: Machine, _arguments: Arguments) -> object:
-    if Capability.POSTCOPY_RAM not in vm.capabilities:
-        raise StateError("migrate-start-postcopy", "off", hint="switch on postcopy-ram first")
-    if vm.source.status.value is MigrationStatus.NONE:
-        raise StateError("migrate-start-postcopy", "none", hint="no migration was started")
+def _recover(vm: Machine, arguments: Arguments) -> object:
+    vm.migrate_recover(str(arguments["uri"]))
     return {}
-
-
-def _pause(vm: Machine, _arguments: Arguments) -> object:
-    wanted = ["postcopy-active", "postcopy-recover"]
-    raise StateError("migrate-pause", vm.source.status.value.value, wanted)
-
-
-def _recover(vm: Machine, _arguments: Arguments) -> object:
-    raise StateError("migrate-recover", vm.incoming.status.value.value, ["postcopy-paused"])
 
 
 def _about(more: Iterable[str]) -> tuple[Command, Command]:

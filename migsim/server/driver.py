@@ -39,6 +39,7 @@ class LoopDriver:
         self._listened = -1
         self._idle_guest = isinstance(machine.guest.workload, Idle)
         machine.incoming.background = self._aside
+        machine.incoming.wake = self._wake_from_aside
         self._turning = False
 
     def wake(self) -> None:
@@ -49,6 +50,9 @@ class LoopDriver:
             self._timer.cancel()
         self._timer = self._loop.call_soon(self._turn)
 
+    def _wake_from_aside(self) -> None:
+        self._loop.call_soon_threadsafe(self.wake)
+
     def _turn(self) -> None:
         self._timer = None
         self._turning = True
@@ -58,7 +62,8 @@ class LoopDriver:
             delay = None
         finally:
             self._turning = False
-        if not self._machine.source.running:
+        run = self._machine.source.run
+        if run is None or run.transfer is None:
             self._listen(None)
         self._after()
         if self._machine.exited is not None:
