@@ -101,6 +101,7 @@ class LoopDriver:
         self._unwatch()
         self._listen(live[0] if live and transfer and transfer.answers is not None else None)
         for channel in live:
+            channel.before_close = self._let_go
             channel.pump()
         cancelled = source.status.value is MigrationStatus.CANCELLING
         broken = any(channel.error is not None for channel in live)
@@ -123,6 +124,11 @@ class LoopDriver:
     def _wake_up(self) -> None:
         self._unwatch()
         self.wake()
+
+    def _let_go(self) -> None:
+        """Watch nothing any more: a channel is about to be closed."""
+        self._unwatch()
+        self._listen(None)
 
     def _unwatch(self) -> None:
         for fd in self._watched:

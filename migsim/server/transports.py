@@ -15,7 +15,7 @@ import stat
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ChannelError
@@ -31,6 +31,10 @@ class LiveOutput:
     """The output end of a descriptor that somebody reads.
 
     ``process`` is the command behind a pipe: closing waits for its end.
+
+    Attributes:
+        error: what went wrong, or None.
+        before_close: called before the descriptor is closed, by whoever watches it.
     """
 
     def __init__(self, fd: int, name: str, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -42,6 +46,7 @@ class LiveOutput:
         self._position = 0
         self.error: ChannelError | None = None
         self.abandoned = False
+        self.before_close: Callable[[], None] = lambda: None
         self._answers = bytearray()
         self.answers_ended = not stat.S_ISSOCK(os.fstat(fd).st_mode)
 
@@ -142,6 +147,7 @@ class LiveOutput:
 
     def _release(self) -> None:
         if self._fd >= 0:
+            self.before_close()
             os.close(self._fd)
             self._fd = -1
 
