@@ -7,7 +7,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import MigsimError
+import numpy as np
+
+from ..errors import MigsimError, StateError
+from ..ram.watch import Gate
 from ..units import PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -82,7 +85,7 @@ class QtestSession:
         try:
             self._machine.driver.catch_up()
             answer = request(words[1:])
-        except (_RefusedError, ValueError, IndexError) as error:
+        except (_RefusedError, StateError, ValueError, IndexError) as error:
             return f"FAIL {error}\n"
         return f"OK {answer}".rstrip() + "\n"
 
@@ -131,6 +134,10 @@ class QtestSession:
 
     def _bytes(self, address: int, size: int) -> bytes:
         block, offset = self._place(address, size)
+        if size and isinstance(block.watch, Gate):
+            # It has not arrived, or it has and this is free to read.
+            pfns = np.arange(offset // PAGE_SIZE, (offset + size - 1) // PAGE_SIZE + 1)
+            block.watch.about_to_write(pfns)
         return block.backend.array()[offset : offset + size].tobytes()
 
     def _store(self, address: int, data: bytes) -> None:
