@@ -328,11 +328,20 @@ def test_capabilities_that_do_not_go_with_cpr(capability):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("capability", ["multifd", "postcopy-ram", "x-colo"])
+@pytest.mark.parametrize("capability", ["multifd", "x-colo"])
 def test_capabilities_that_are_not_modelled(capability):
     vm = make()
     vm.set_capabilities([(capability, True)])
     refused(vm, CapabilityError, vm.migrate, MemoryOutput(), name=capability)
+
+
+def test_postcopy_fails_at_its_end_where_nobody_can_answer():
+    vm = make()
+    vm.set_capabilities([("postcopy-ram", True)])
+    vm.migrate(MemoryOutput())
+    vm.run_until(lambda: not vm.source.running)
+    assert vm.source.status.value == "failed"
+    assert vm.run.state == "running"
 
 
 def test_ram_without_bytes_cannot_go_into_a_file(tmp_path):
