@@ -87,8 +87,9 @@ class Guest:
         count = workload.due(self.time_ps) - workload.position
         if count <= 0 or block is None:
             return 0
-        if isinstance(block.watch, Gate):
-            count = self._passable(block, block.watch, count, self._time - units)
+        gate = block.watch
+        if isinstance(gate, Gate):
+            count = self._passable(gate, count, self._time - units)
             if count <= 0:
                 return 0
         done = workload.write(block, count)
@@ -96,11 +97,11 @@ class Guest:
             self._time = self._first_time_of(workload.position)
         return done
 
-    def _passable(self, block: RAMBlock, gate: Gate, count: int, begin: int) -> int:
+    def _passable(self, gate: Gate, count: int, begin: int) -> int:
         """Return how many of the next writes can be done; time stops before the one that cannot."""
         workload = self.workload
-        room = gate.room_for(workload.looked_at(count))
-        passable = count if room else 0
+        looked_at = workload.looked_at(count)
+        passable = count if gate.room_for(looked_at) == looked_at.size else 0
         at_once = min(passable, _TOUCHES_AT_ONCE)
         if passable:
             position = workload.position
@@ -154,9 +155,10 @@ class Guest:
         """Told after a load: go on where the memory is, and sleep on if ``suspended``.
 
         The memory decides where the stream comes from a real machine, whose time says nothing
-        about the guest; one that suspends itself sleeps on.
+        about the guest; one that suspends itself sleeps on.  In postcopy the memory is still to
+        come, so the time decides.
         """
-        if self.block is not None:
+        if self.block is not None and not isinstance(self.block.watch, Gate):
             position = self.workload.position_in(self.block)
             if position != self.workload.position:
                 self.continue_at(position)

@@ -82,5 +82,5 @@ def test_nothing_is_lost(guest, seed, release, bandwidth, losses) -> None:
         with VM(config(guest, start_stopped=True)) as twin:
             twin.guest.run_ps(target.guest.time_ps)
             here, there = target.ram["ram0"].view(), twin.ram["ram0"].view()
-            assert (here[:PAGES] == there[:PAGES]).all()
+            assert (here[:PAGES] == there[:PAGES]).all(), target.guest.time_ps
         assert source.query_migrate()["ram"]["remaining"] == 0
