@@ -31,10 +31,10 @@ class Neighbour:
 
     def check(self, _address: object) -> None: ...
 
-    def open_output(self, _address: object) -> MemoryOutput:
+    def open_output(self, _address: object, _needs: object = None) -> MemoryOutput:
         return self.stream
 
-    def open_input(self, _address: object) -> MemoryInput:
+    def open_input(self, _address: object, _needs: object = None) -> MemoryInput:
         return MemoryInput(self.stream.getvalue())
 
     def hand_over(self, _address: object, memory, then) -> None:
