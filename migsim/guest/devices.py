@@ -63,7 +63,7 @@ class Device:
     post_load: Hook | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.name.encode()) <= NAME_LIMIT:
+        if not 0 < len(self.name.encode(errors="surrogateescape")) <= NAME_LIMIT:
             raise ConfigError("device", f"a section name has 1 to {NAME_LIMIT} bytes")
         if not 0 <= self.instance_id < 1 << 32:
             raise ConfigError(f"device {self.name}", "an instance id is a 32-bit number")

@@ -189,6 +189,8 @@ class Loader:
             if self._loaded is not None:
                 return self._end_postcopy()
             self._load_devices(found)
+            if self._vm.adopts_devices:
+                self._vm.adopt_devices(found.adopted)
         except BaseException:
             if self._loaded is None:
                 journal.rollback()
@@ -197,8 +199,6 @@ class Loader:
 
     def _settle(self, journal: RamJournal, found: _Findings) -> Loaded:
         journal.commit()
-        if self._vm.adopts_devices:
-            self._vm.adopt_devices(found.adopted)
         return Loaded(found.runstate, found.was_suspended, found.end - self._start)
 
     # Postcopy

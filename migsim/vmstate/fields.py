@@ -179,7 +179,7 @@ class VMStateDescription:
 
     def __post_init__(self) -> None:
         what = f"description {self.name}"
-        if not self.name or len(self.name.encode()) > NAME_LIMIT:
+        if not self.name or len(self.name.encode(errors="surrogateescape")) > NAME_LIMIT:
             raise ConfigError(what, f"a name has 1 to {NAME_LIMIT} bytes")
         if not 0 <= self.minimum_version_id <= self.version_id < 1 << 31:
             raise ConfigError(what, "versions must be 0 <= minimum <= current < 2^31")
