@@ -12,7 +12,7 @@ from conformance.ladder.play import DEFAULT, play_in, setting_of
 from conformance.ladder.program import FORKED, find_program, probe
 
 QEMU = "qemu-system-x86_64"
-EXPECTED: dict[str, str] = {"cancel/src/after/setup": "channels that come during a cancel"}
+EXPECTED: dict[str, str] = {}
 """Cases that fail with migsim on both sides, and what is missing."""
 LIVE = (
     # What a look at the other side's stream is worth: a guest that goes on, one that does not.
