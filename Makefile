@@ -4,13 +4,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-small versus-qemu conformance fuzz-streams notebooks clean
+.PHONY: demo test lint bench bench-small versus-qemu conformance fuzz-streams notebooks docs clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group test --group lint --editable '.[all]'
+	$(BIN)/python -m pip install --quiet --group test --group lint --group docs --editable '.[all]'
 	touch $@
 
 demo: $(STAMP)
@@ -61,3 +61,7 @@ clean:
 # Runs the notebooks and writes them with their outputs; the text forms are the source.
 notebooks: $(STAMP)
 	$(BIN)/python tools/run_notebooks.py notebooks/*.py
+
+# The documentation as pages in docs/_build; a warning is an error.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build

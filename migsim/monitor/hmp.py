@@ -1,6 +1,6 @@
 """HMP in process: the human monitor's commands and what they print.
 
-Success prints nothing.  A refused command prints one line that begins with ``Error: ``; a line
+Success prints nothing.  A refused command prints one line that begins with ``Error:``; a line
 that cannot be parsed prints something else and a hint (spec monitor.md section 3, QEMU 10.0).
 Lines end with CR LF, as the real monitor's do.
 """

@@ -93,7 +93,7 @@ def check_runstate(old: RunState, new: RunState, release: Release = Release.DEFA
 
 
 def info_status(state: RunState) -> str:
-    """Return what ``info status`` prints after ``VM status: `` (spec lifecycle.md section 2)."""
+    """Return what ``info status`` prints after ``VM status:`` (spec lifecycle.md section 2)."""
     if state in (RunState.RUNNING, RunState.PAUSED):
         return state.value
     return f"paused ({state})"
