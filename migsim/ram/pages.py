@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..threads import thread_count
+from ..threads import in_halves
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,7 +16,7 @@ _PIECE_PAGES = 256
 # From this mean length on, runs of pages are looked at in place instead of being copied together.
 _LONG_RUN = 32
 # A thread costs some 0.1 ms; half of 16 MiB takes several times as long where there is work to do.
-_PAGES_FOR_TWO = 2048
+_PAGES_FOR_TWO = 4096
 
 
 def runs(
@@ -66,15 +65,8 @@ def zero_page_mask_by_two(view: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
 
     Memory that is not in the process's page table yet is brought there by both as well.
     """
-    half = len(view) // 2
-    if half < _PAGES_FOR_TWO or thread_count() < 2:
-        return zero_page_mask(view)
-    found: list[npt.NDArray[np.bool_]] = []
-    other = threading.Thread(target=lambda: found.append(zero_page_mask(view[half:])))
-    other.start()
-    first = zero_page_mask(view[:half])
-    other.join()
-    return np.concatenate((first, found[0]))
+    found = in_halves(lambda part: zero_page_mask(view[part]), len(view), _PAGES_FOR_TWO)
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def zero_pages_at(

@@ -10,10 +10,11 @@ import pytest
 
 from migsim.errors import ConfigError
 from migsim.ram.backends import FileBackend, MemfdBackend, RamBackend
+from migsim.ram.bitmap import DirtyBitmap
 from migsim.ram.block import RAMBlock
 from migsim.ram.journal import RamJournal
 from migsim.ram.pages import zero_page_mask, zero_page_mask_by_two
-from migsim.threads import limit_threads, thread_count
+from migsim.threads import in_halves, limit_threads, thread_count
 
 PAGES = 4096
 
@@ -126,3 +127,32 @@ def test_threads_follow_the_limit_and_the_load(monkeypatch):
     limit_threads(0)
     with pytest.raises(ValueError, match="-1"):
         limit_threads(-1)
+
+
+def test_bitmaps_of_large_guests_in_halves(threads):
+    pages = (1 << 26) + 64 * 7 + 3  # a little more than is shared
+    rng = np.random.default_rng(8)
+    first, second = DirtyBitmap(pages), DirtyBitmap(pages)
+    one, two = rng.integers(0, pages, 50_000), rng.integers(0, pages, 50_000)
+    two[:2] = pages - 1, pages // 2
+    first.set_pfns(one)
+    second.set_pfns(two)
+    assert first.count() == np.unique(one).size
+    new = np.setdiff1d(two, one).size
+    assert first.merge(second) == new
+    assert first.count() == np.unique(one).size + new
+    assert first.test(two).all()
+    assert first.merge(second) == 0
+
+
+def test_what_goes_wrong_in_the_second_half_is_told(threads):
+    def work(part):
+        if part.stop == 10:
+            raise ValueError("second")
+        return part.stop
+
+    with pytest.raises(ValueError, match="second"):
+        in_halves(work, 10, 1)
+    assert in_halves(lambda part: part.start, 10, 11) == [0]
+    parts = in_halves(lambda part: part, 103, 1, unit=8)
+    assert parts == ([slice(0, 48), slice(48, 103)] if threads > 1 else [slice(0, 103)])
