@@ -89,6 +89,17 @@ class VirtualDriver:
     def catch_up(self) -> None:
         """Do nothing: virtual time does not pass between calls."""
 
+    def turn(self) -> bool:
+        """Go on to the end of the step under way, or do the next step of an engine.
+
+        Returns False, and no time passes, when an engine waits for something else than time.
+        """
+        now_ps = self.clock.now_ps
+        if self._busy_until_ps <= now_ps and not self._turn(now_ps):
+            return False
+        self._pass_to(self._busy_until_ps)
+        return True
+
     def _turn(self, deadline_ps: int) -> bool:
         """Go on to the end of the step under way, or do the next one; False if there is none."""
         if self._busy_until_ps > self.clock.now_ps:

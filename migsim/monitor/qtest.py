@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import MigsimError, StateError
+from ..machine.driver import VirtualDriver
 from ..ram.watch import Gate
 from ..units import PAGE_SIZE
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..ram.block import RAMBlock
 
 MAX_LINE_BYTES = 64 << 20
+_NS_PER_S = 10**9
 _WIDTHS = {"b": 1, "w": 2, "l": 4, "q": 8}
 
 
@@ -42,8 +44,8 @@ class QtestSession:
             "memset": self._memset,
             "b64read": self._b64read,
             "b64write": self._b64write,
-            "clock_step": self._clock,
-            "clock_set": self._clock,
+            "clock_step": self._clock_step,
+            "clock_set": self._clock_set,
             **{f"read{letter}": self._reader(width) for letter, width in _WIDTHS.items()},
             **{f"write{letter}": self._writer(width) for letter, width in _WIDTHS.items()},
             **{f"in{letter}": lambda _: "0x0000" for letter in "bwl"},
@@ -127,8 +129,28 @@ class QtestSession:
         self._store(int(words[0], 0), base64.b64decode(words[2])[: int(words[1], 0)])
         return ""
 
-    def _clock(self, _words: Sequence[str]) -> str:
-        return str(int(self._machine.clock.now * 1e9))
+    def _clock_step(self, words: Sequence[str]) -> str:
+        """Let nanoseconds of virtual time pass; without a number, one step of an engine."""
+        span_ns = int(words[0], 0) if words else None
+        if span_ns is not None and span_ns < 0:
+            raise _RefusedError("time does not run backwards")
+        driver = self._machine.driver
+        if isinstance(driver, VirtualDriver):
+            if span_ns is not None:
+                self._machine.advance(span_ns / _NS_PER_S)
+            elif self._machine.busy:
+                driver.turn()
+        return self._now()
+
+    def _clock_set(self, words: Sequence[str]) -> str:
+        """Let virtual time pass up to a moment in nanoseconds."""
+        span_s = int(words[0], 0) / _NS_PER_S - self._machine.clock.now
+        if span_s > 0 and isinstance(self._machine.driver, VirtualDriver):
+            self._machine.advance(span_s)
+        return self._now()
+
+    def _now(self) -> str:
+        return str(round(self._machine.clock.now * _NS_PER_S))
 
     # Memory.
 

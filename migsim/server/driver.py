@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import AbortError
 from ..guest.workloads import Idle
-from ..machine.driver import WallDriver
+from ..machine.driver import VirtualDriver
 from ..migration.run import Stage
 from ..qapi.enums import MigrationStatus
 from .transports import LiveOutput
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..machine.machine import Machine
     from .reactor import Loop, Timer
 
+VIRTUAL_TURNS = 64
+"""Steps in virtual time between two looks at what clients say."""
 GUEST_TICK_S = 0.02
 """How often a guest that writes is brought up to date while nobody asks, in seconds."""
 
@@ -27,6 +29,9 @@ class LoopDriver:
 
     ``after`` is called after every step, with events to be delivered.  Call `wake` when something
     happened that gives the engines work.
+
+    Attributes:
+        held: virtual time passes by commands of a client alone.
     """
 
     def __init__(self, loop: Loop, machine: Machine, after: Callable[[], None]) -> None:
@@ -41,6 +46,7 @@ class LoopDriver:
         machine.incoming.background = self._aside
         machine.incoming.wake = self._wake_from_aside
         self._turning = False
+        self.held = False
 
     def wake(self) -> None:
         """Go on in the next turn of the loop."""
@@ -68,7 +74,8 @@ class LoopDriver:
         self._after()
         if self._machine.exited is not None:
             return
-        if delay is None and not self._idle_guest:
+        wall = not isinstance(self._machine.driver, VirtualDriver)
+        if delay is None and wall and not self._idle_guest:
             delay = GUEST_TICK_S  # it may be started again without our being told
         if delay is not None:
             self._timer = (
@@ -80,7 +87,8 @@ class LoopDriver:
     def _step(self) -> float | None:
         """Do one step unless the channel is not ready for it; return when the next is due."""
         driver = self._machine.driver
-        assert isinstance(driver, WallDriver)
+        if isinstance(driver, VirtualDriver):
+            return self._virtual_step(driver)
         if self._outgoing_ready():
             delay = driver.turn()
             while delay == 0.0 and self._machine.incoming.running:
@@ -88,6 +96,15 @@ class LoopDriver:
             return delay
         driver.catch_up()
         return None
+
+    def _virtual_step(self, driver: VirtualDriver) -> float | None:
+        """Let some virtual time pass, unless a client decides when it does."""
+        if self.held or not self._machine.busy:
+            return None
+        for _ in range(VIRTUAL_TURNS):
+            if not self._outgoing_ready() or not driver.turn():
+                return None
+        return 0.0
 
     def _outgoing_ready(self) -> bool:
         """Send what was written; whether the next step of a migration can be made."""

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..clock import WallClock
+from ..clock import VirtualClock, WallClock
 from ..cmdline.build import build
 from ..cmdline.model import DEFAULT_RAM_BYTES
 from ..cmdline.parts import MonitorMode
+from ..cmdline.text import parse_number
 from ..errors import ConfigError
 from ..machine.config import MachineConfig, Profile
 from ..monitor.commands import extended
@@ -29,6 +30,7 @@ from .driver import LoopDriver
 from .plug import Plugger, Reader
 
 if TYPE_CHECKING:
+    from ..cmdline.model import CommandLine
     from ..cmdline.parts import MonitorOption
     from ..machine.machine import Machine
     from .handover import HandedOver
@@ -78,17 +80,21 @@ class FrontEnd:
                     opened[chardev.id] = one
             self._serial = SerialPort(line)
             workload = guest_of(line, line.memory.size_bytes or DEFAULT_RAM_BYTES)
-            base = MachineConfig(profile=Profile.ANSWERING, workload=workload)
+            virtual = ("virtual-time", None) in line.own
+            base = MachineConfig(profile=Profile.ANSWERING, workload=workload, seed=_seed(line))
             built = build(line, base, handed=None if handed is None else handed.memory)
-            self.machine: VM = VM(built.config, clock=WallClock(), connect=self._connect)
+            clock = VirtualClock() if virtual else WallClock()
+            self.machine: VM = VM(built.config, clock=clock, connect=self._connect)
             if handed is not None:
                 handed.built()
             self._plugger = Plugger(self.machine, built, argv, read)
             inventory = Inventory(self._plugger.line)
             more = (*self._plugger.commands, *inventory.commands())
             self._commands = extended(more, self._plugger.hmp_commands)
-            self.hub = MonitorHub(self.machine, time.time() - self.machine.clock.now)
+            epoch_s = 0.0 if virtual else time.time() - clock.now
+            self.hub = MonitorHub(self.machine, epoch_s)
             self._driver = LoopDriver(loop, self.machine, self._after)
+            self._driver.held = virtual and line.qtest is not None
             for monitor in line.monitors:
                 self._serve(monitor, opened)
             if line.qtest is not None and line.qtest in opened:
@@ -188,3 +194,9 @@ class FrontEnd:
             self._ended(0, "")
         else:
             self._ended(exited.status, exited.reason)
+
+
+def _seed(line: CommandLine) -> int:
+    """Return what ``-seed`` says, or 0."""
+    given = [text for name, text in line.own if name == "seed" and text is not None]
+    return parse_number("seed", given[-1]) if given else 0
