@@ -21,6 +21,8 @@ MAX_TOKENS = 2 << 20
 MAX_DEPTH = 1024
 """Deepest nesting of brackets."""
 _FAST_BYTES = 64 << 10
+_SHOWN_BYTES = 20
+_DIGITS = b"0123456789"
 
 _TOKEN = re.compile(
     rb"""(?P<space>[ \t\r\n]+)
@@ -38,8 +40,10 @@ _UNFINISHED = re.compile(
            |[a-z]*)\Z""",
     re.VERBOSE,
 )
-_RECOVERY = re.compile(rb"[\x00-\x1f\[\]{}:,\"'\xfe\xff]")
-"""After a byte that begins no token everything is dropped up to one of these."""
+_BEGUN = re.compile(_UNFINISHED.pattern.removesuffix(rb"\Z"), re.VERBOSE)
+"""As much of a token as there is, whether it could be one or not."""
+_RECOVERY = re.compile(rb"[\x00-\x08\x0a-\x1f\[\]{}:,\xfe\xff]")
+"""After a byte that fits no token everything is dropped up to one of these."""
 _QUOTES = (0x22, 0x27)
 _NESTING = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
@@ -135,8 +139,7 @@ class JsonStream:
         if match is None:
             if _UNFINISHED.match(self._rest, at):
                 return at, _NOTHING
-            bad = bytes(self._rest[at : at + 1])
-            return at + 1, self._reset(f"{bad!r} begins no JSON", drop=True)
+            return self._stray(at)
         kind, end = match.lastgroup or "", match.end()
         if kind == "space":
             return end, _NOTHING
@@ -144,7 +147,23 @@ class JsonStream:
             end == len(self._rest) or (kind == "number" and _open(self._rest, at))
         ):
             return at, _NOTHING
+        if kind == "number" and self._goes_wrong(at, end):
+            return self._stray(at)
         return end, self._take(kind, match[0])
+
+    def _goes_wrong(self, at: int, end: int) -> bool:
+        """Whether what follows a number makes it none: ``01``, ``1.x``, ``1e``."""
+        if self._rest[at:end].lstrip(b"-") == b"0" and self._rest[end] in _DIGITS:
+            return True
+        begun = _BEGUN.match(self._rest, at)
+        return begun is not None and begun.end() > end
+
+    def _stray(self, at: int) -> tuple[int, JsonProblem]:
+        """Report a token that goes wrong; the byte at which it does is gone with it."""
+        begun = _BEGUN.match(self._rest, at)
+        end = (begun.end() if begun else at) + 1
+        shown = bytes(self._rest[at : min(end, at + _SHOWN_BYTES)])
+        return end, self._reset(f"{shown!r} is no JSON", drop=True)
 
     def _closes(self) -> bool:
         """Whether the open string may have ended: looked for in what came last only."""
@@ -166,7 +185,7 @@ class JsonStream:
             self._rest.clear()
             return False
         del self._rest[: match.start()]
-        if self._rest[0] in (*_QUOTES, 0xFE, 0xFF) or self._rest[0] < 0x20:
+        if self._rest[0] in (0xFE, 0xFF):
             del self._rest[:1]
         self._dropping = False
         return True

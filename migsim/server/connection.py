@@ -8,6 +8,8 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ..errors import ChannelError
+
 if TYPE_CHECKING:
     from .reactor import Loop
 
@@ -167,17 +169,20 @@ def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> Sequence[int]:
 class SocketServer:
     """A character device of kind socket: takes one client, then waits for the next.
 
-    ``sock`` listens, or is connected already when ``listening`` is False.
+    ``sock`` listens, or is connected already when ``listening`` is False.  ``reconnect`` is how
+    a device that connects does it again, ``retry_s`` seconds after it was cut off.
     """
 
     def __init__(
         self,
         loop: Loop,
-        sock: socket.socket,
+        sock: socket.socket | None,
         make_session: Callable[[], Session],
         *,
         listening: bool = True,
         after: Callable[[], None] = lambda: None,
+        reconnect: Callable[[], socket.socket] | None = None,
+        retry_s: float = 0.0,
     ) -> None:
         self._loop = loop
         self._sock = sock if listening else None
@@ -186,15 +191,31 @@ class SocketServer:
         self.connection: Connection | None = None
         self._begun = False
         self._stopped = False
-        if not listening:
+        self._reconnect = reconnect
+        self._retry_s = retry_s
+        if not listening and sock is not None:
             self.take(sock)
         else:
             self.resume()
 
     def resume(self) -> None:
-        """Accept the next client when it comes."""
-        if self._sock is not None and not self._stopped:
+        """Accept the next client when it comes, or connect again after a while."""
+        if self._stopped:
+            return
+        if self._sock is not None:
             self._loop.add_reader(self._sock.fileno(), self._accept)
+        elif self._retry_s:
+            self._loop.call_later(self._retry_s, self._connect_again)
+
+    def _connect_again(self) -> None:
+        if self._stopped or self._reconnect is None:
+            return
+        try:
+            sock = self._reconnect()
+        except ChannelError:
+            self.resume()
+        else:
+            self.take(sock)
 
     def close(self) -> None:
         """Stop accepting, drop the client, and remove the socket's name."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .reactor import Loop
 
 _OFFSET_LIMIT = 1 << 63
+_NAMED = (Scheme.UNIX, Scheme.FD)
 
 
 class LiveConnector:
@@ -63,8 +64,10 @@ class LiveConnector:
         if "\0" in address.target or address.offset_bytes >= _OFFSET_LIMIT:
             wanted = "a path without null bytes, an offset below 2^63"
             raise ParameterError("uri", address.uri, wanted)
-        if address.scheme is Scheme.RDMA:
-            raise ParameterError("uri", address.uri, "another transport: there is no rdma here")
+        if address.scheme in _NAMED and not address.target:
+            raise ParameterError("uri", address.uri, "a name behind the colon")
+        if address.scheme is Scheme.VSOCK and ":" not in address.target:
+            raise ParameterError("uri", address.uri, "vsock:CID:PORT")
 
     def open_output(
         self, address: ChannelAddress, needs: Needs = MAIN_ONLY

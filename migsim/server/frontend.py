@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,12 @@ from ..cmdline.build import build
 from ..cmdline.model import DEFAULT_RAM_BYTES
 from ..cmdline.parts import MonitorMode
 from ..cmdline.text import parse_number
-from ..errors import ConfigError
 from ..machine.config import MachineConfig, Profile
 from ..monitor.commands import extended
 from ..monitor.hmp_session import HmpSession
 from ..monitor.hub import MonitorHub
 from ..monitor.inventory import Inventory
+from ..monitor.preconfig import PreconfigCommands
 from ..monitor.qtest import QtestSession
 from ..monitor.session import QmpSession
 from ..vm import VM
@@ -27,15 +28,17 @@ from .chardevs import Opened, open_chardev
 from .connection import Session, SocketServer
 from .connector import LiveConnector
 from .driver import LoopDriver
+from .mux import MuxSession, SerialSession
 from .plug import Plugger, Reader
 
 if TYPE_CHECKING:
     from ..cmdline.model import CommandLine
-    from ..cmdline.parts import MonitorOption
     from ..machine.machine import Machine
+    from ..monitor.schema import Command
     from .handover import HandedOver
     from .launch import Greeter
     from .reactor import Loop
+    from .stdio import StandardStreams
 
 _DRAIN_S = 1.0
 """How long last words to a client may take when the machine ends, in seconds."""
@@ -73,6 +76,8 @@ class FrontEnd:
         self._servers: list[SocketServer] = []
         self._over = False
         self._handed = handed
+        self._consoles: list[SerialSession] = []
+        self._streams: StandardStreams | None = None
         opened: dict[str, Opened] = {}
         try:
             for chardev in line.chardevs:
@@ -81,27 +86,30 @@ class FrontEnd:
             self._serial = SerialPort(line)
             workload = guest_of(line, line.memory.size_bytes or DEFAULT_RAM_BYTES)
             virtual = ("virtual-time", None) in line.own
+            stopped = line.preconfig and line.incoming is None
             base = MachineConfig(profile=Profile.ANSWERING, workload=workload, seed=_seed(line))
             built = build(line, base, handed=None if handed is None else handed.memory)
+            config = replace(built.config, start_stopped=True) if stopped else built.config
             clock = VirtualClock() if virtual else WallClock()
-            self.machine: VM = VM(built.config, clock=clock, connect=self._connect)
+            self.machine: VM = VM(config, clock=clock, connect=self._connect)
             if handed is not None:
                 handed.built()
             self._plugger = Plugger(self.machine, built, argv, read)
             inventory = Inventory(self._plugger.line)
             more = (*self._plugger.commands, *inventory.commands())
-            self._commands = extended(more, self._plugger.hmp_commands)
+            self._commands: Mapping[str, Command] = extended(more, self._plugger.hmp_commands)
             epoch_s = 0.0 if virtual else time.time() - clock.now
             self.hub = MonitorHub(self.machine, epoch_s)
             self._driver = LoopDriver(loop, self.machine, self._after)
             self._driver.held = virtual and line.qtest is not None
-            for monitor in line.monitors:
-                self._serve(monitor, opened)
-            if line.qtest is not None and line.qtest in opened:
-                self._listen(opened[line.qtest], self._qtest_session)
+            if line.preconfig:
+                runs = not line.start_stopped and line.incoming is None
+                self._commands = PreconfigCommands(self._commands, runs_then=runs)
+            for chardev in line.chardevs:
+                self._serve(chardev.id, opened)
         except BaseException:
             for one in opened.values():
-                one.sock.close()
+                one.close()
             raise
         self._driver.wake()
 
@@ -125,23 +133,51 @@ class FrontEnd:
         """Let the engines look for work."""
         self._driver.wake()
 
-    def _serve(self, monitor: MonitorOption, opened: dict[str, Opened]) -> None:
-        if self._line.chardev(monitor.chardev) is None:
-            raise ConfigError(f"monitor on {monitor.chardev}", "there is no such chardev")
-        one = opened.get(monitor.chardev)
-        if one is not None:
-            control = monitor.mode is MonitorMode.CONTROL
-            self._listen(
-                one, partial(self._qmp_session, monitor.pretty) if control else self._hmp_session
-            )
+    def _serve(self, chardev: str, opened: dict[str, Opened]) -> None:
+        """Let the users of a character device talk through it."""
+        one, users = opened.get(chardev), list(self._users(chardev))
+        if one is None or not users:
+            return
+        if len(users) == 1:
+            self._listen(one, users[0])
+        else:
+            self._listen(one, lambda: MuxSession([make() for make in users], self._end))
+
+    def _users(self, chardev: str) -> Iterator[Callable[[], Session]]:
+        """Return what makes the sessions of those who talk through ``chardev``."""
+        for monitor in self._line.monitors:
+            if monitor.chardev == chardev:
+                control = monitor.mode is MonitorMode.CONTROL
+                yield partial(self._qmp_session, monitor.pretty) if control else self._hmp_session
+        if self._line.qtest == chardev:
+            yield self._qtest_session
+        if self._line.serials[:1] == (chardev,) and self._line.machine.name != "none":
+            yield self._serial_session
 
     def _listen(self, one: Opened, make: Callable[[], Session]) -> None:
         server = SocketServer(
-            self._loop, one.sock, make, listening=one.listens, after=self._commanded
+            self._loop,
+            one.sock,
+            make,
+            listening=one.listens,
+            after=self._commanded,
+            reconnect=one.connect,
+            retry_s=one.retry_s,
         )
-        if one.greeted is not None:
-            server.take(one.greeted, greeted=True)
+        if one.client is not None:
+            server.take(one.client, greeted=one.greeted)
+        if one.streams is not None:
+            self._streams = one.streams
         self._servers.append(server)
+
+    def _serial_session(self) -> Session:
+        session = SerialSession()
+        self._consoles.append(session)
+        return session
+
+    def _end(self) -> None:
+        if self.machine.exited is None:
+            self.machine.quit(reason="host-ui")
 
     def _hmp_session(self) -> Session:
         return HmpSession(self.machine, self.hub, self._plugger.hmp_commands)
@@ -163,11 +199,13 @@ class FrontEnd:
         printed = self.machine.guest.take_serial()
         if printed:
             self._serial.write(printed)
+            for console in self._consoles[-1:]:
+                console.output += printed
         self.hub.deliver()
         for server in self._servers:
             connection = server.connection
             if connection is not None:
-                if isinstance(connection.session, HmpSession):
+                if isinstance(connection.session, HmpSession | MuxSession):
                     connection.session.poll()
                 connection.flush()
         if self.machine.exited is not None:
@@ -189,6 +227,8 @@ class FrontEnd:
             if server.connection is not None:
                 server.connection.drain(_DRAIN_S)
             server.close()
+        if self._streams is not None:
+            self._streams.finish()
         exited = self.machine.exited
         if exited is None or exited.status is None:
             self._ended(0, "")

@@ -61,7 +61,6 @@ def test_numbers_beyond_64_bits_are_floating(number: bytes) -> None:
         b'{"a":"\\ud800"}',
         b'{"a":"\\u0000"}',
         b'{"a":"\\x"}',
-        b'{"a":01}',
         b"}",
         b"{\xff",
         b"{\x01",
@@ -129,3 +128,25 @@ def test_rubbish_is_survived(data: bytes, chunk: int) -> None:
     for at in range(0, len(data), chunk):
         for _ in stream.feed(data[at : at + chunk]):
             pass
+
+
+@pytest.mark.parametrize(
+    ("text", "problems", "values"),
+    [
+        (b"-\n01\nx\n", 2, 0),  # the end of the line went with the dash; 01 is dropped
+        (b'1.\n"\t"\n', 1, 0),
+        (b'01 {"a":1}\n', 1, 1),
+        (b"1.5.5\n", 1, 1),
+        (b'tru {"a":1}\n', 1, 1),
+        (b'"a\tb" {"a":1}\n', 1, 1),
+        (b"007\n", 1, 0),
+        (b"1e\n\"\x01\n", 2, 0),
+        (b'"abc\ndef"\n{"a":1}\n', 1, 1),
+        (b'{"a":01}\n', 2, 0),
+        (b'% "\x0b"\n', 2, 0),
+    ],
+)
+def test_where_reading_goes_on_behind_a_problem(text, problems, values):
+    found = list(JsonStream().feed(text))
+    assert sum(isinstance(one, JsonProblem) for one in found) == problems
+    assert len(found) - problems == values
