@@ -103,10 +103,16 @@ def _name(vm: Machine, _arguments: Arguments) -> object:
     return {"name": vm.config.name} if vm.config.name else {}
 
 
-def human_monitor_command(extra: Mapping[str, HmpCommand]) -> Command:
-    """Return the command that executes lines of the human monitor, which knows ``extra``, too."""
+def human_monitor_command(extra: Mapping[str, HmpCommand], cpus: int = 1) -> Command:
+    """Return the command that executes lines of the human monitor, which knows ``extra``, too.
+
+    ``cpus`` is how many virtual processors there are, one of which a line may be about.
+    """
 
     def handler(vm: Machine, arguments: Arguments) -> object:
+        index = arguments.get("cpu-index")
+        if index is not None and (vm.machine_name == "none" or index not in range(cpus)):
+            raise QmpError(f"human-monitor-command: there is no processor {index}")
         notice = ["migrate: goes on in the background, as with -d"]
         monitor = HmpMonitor(vm, on_wait=lambda: notice, extra=extra)
         return monitor.execute(str(arguments["command-line"]))
@@ -143,12 +149,12 @@ def _about(more: Iterable[str]) -> tuple[Command, Command]:
 
 
 def extended(
-    commands: Iterable[Command], hmp_commands: Mapping[str, HmpCommand]
+    commands: Iterable[Command], hmp_commands: Mapping[str, HmpCommand], cpus: int = 1
 ) -> dict[str, Command]:
     """Return the table of commands with more of them, and more in the human monitor."""
     more = {command.name: command for command in commands}
     table = {**COMMANDS, **more}
-    for command in (*_about(more), human_monitor_command(hmp_commands)):
+    for command in (*_about(more), human_monitor_command(hmp_commands, cpus)):
         table[command.name] = command
     return table
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..errors import MigsimError, ParameterError
+from ..errors import MigsimError, ParameterError, StateError
+from ..qapi.capabilities import CAPABILITIES
 from ..qapi.enums import MigrationStatus
 from ..qapi.transitions import info_status
-from .hmp_info import migrate_lines
+from .hmp_info import ALL_SINCE, migrate_lines
+from .hmp_others import OTHER_COMMANDS, OTHER_TOPICS
 
 if TYPE_CHECKING:
     from ..machine.machine import Machine
@@ -51,6 +53,7 @@ class HmpCommand:
         handler: gets machine, flags and words; returns lines to print.
         flags: accepted one-letter flags.
         words: how many words it takes, as (least, most).
+        rest_since: first release in which the last word is all that is left of the line.
     """
 
     name: str
@@ -58,9 +61,12 @@ class HmpCommand:
     handler: Callable[[Machine, frozenset[str], Sequence[str]], Sequence[str]]
     flags: str = ""
     words: tuple[int, int] = (0, 0)
+    rest_since: str | None = None
 
 
 def _migrate(vm: Machine, flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
+    if "r" in flags:
+        raise StateError("migrate -r", "idle", ["postcopy-paused"])
     vm.migrate(words[0])
     if "d" not in flags:
         vm.run_until(lambda: vm.query_migrate().get("status") not in WAITING, MIGRATE_WAIT_LIMIT_S)
@@ -84,8 +90,10 @@ def _migrate_continue(vm: Machine, _flags: frozenset[str], words: Sequence[str])
 def _set_capability(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
     if words[1] not in ("on", "off"):
         raise UsageError("the state is 'on' or 'off'")
-    vm.set_capabilities([(words[0], words[1] == "on")])
-    return ()
+    on = words[1] == "on"
+    vm.set_capabilities([(words[0], on)])
+    leaving = [one for one in CAPABILITIES if one.name == words[0] and one.warns_in(vm.release)]
+    return [f"warning: capability '{words[0]}' is deprecated"] if on and leaving else ()
 
 
 def _set_parameter(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
@@ -105,6 +113,10 @@ def _info(vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence
     if not words:
         return [f"info {topic}" for topic in INFO_TOPICS]
     topic, *rest = words
+    if topic == "migrate" and rest == ["-a"] and vm.release.has(ALL_SINCE):
+        return migrate_lines(vm, everything=True)
+    if topic in OTHER_TOPICS:
+        return OTHER_TOPICS[topic](vm)
     if topic not in INFO_TOPICS:
         raise UsageError(f"unknown command: 'info {topic}'")
     if rest:
@@ -129,6 +141,8 @@ def _qmp(
 def _help(_vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
     if words[:1] == ["info"]:
         return [f"info {topic}" for topic in INFO_TOPICS]
+    if words and _ALIASES.get(words[0], words[0]) not in COMMANDS:
+        return [f"unknown command: '{words[0]}'"]
     names = [_ALIASES.get(word, word) for word in words[:1]] or list(COMMANDS)
     return [f"{COMMANDS[n].name} {COMMANDS[n].usage}".rstrip() for n in names if n in COMMANDS]
 
@@ -149,7 +163,7 @@ _COMMANDS = (
     HmpCommand("migrate_cancel", "", _plain("migrate_cancel")),
     HmpCommand("migrate_continue", "state", _migrate_continue, "", (1, 1)),
     HmpCommand("migrate_set_capability", "capability state", _set_capability, "", (2, 2)),
-    HmpCommand("migrate_set_parameter", "parameter value", _set_parameter, "", (2, 2)),
+    HmpCommand("migrate_set_parameter", "parameter value", _set_parameter, "", (2, 2), "10.2"),
     HmpCommand("migrate_start_postcopy", "", _qmp("migrate-start-postcopy")),
     HmpCommand("migrate_pause", "", _qmp("migrate-pause")),
     HmpCommand("migrate_recover", "uri", _qmp("migrate-recover", "uri"), "", (1, 1)),
@@ -162,8 +176,12 @@ _COMMANDS = (
     HmpCommand("quit", "", _plain("quit")),
     HmpCommand("info", "[topic]", _info, "", (0, 99)),
 )
+_OTHERS = tuple(
+    HmpCommand(name, "", handler, "", (least, most))
+    for name, (handler, least, most) in OTHER_COMMANDS.items()
+)
 _ALIASES = {"c": "cont", "s": "stop", "q": "quit"}
-COMMANDS = {command.name: command for command in _COMMANDS}
+COMMANDS = {command.name: command for command in (*_OTHERS, *_COMMANDS)}
 """Every command of the human monitor by name."""
 
 
@@ -194,11 +212,12 @@ class HmpMonitor:
         name, _, rest = line.strip().partition(" ")
         if not name:
             return ()
-        command = COMMANDS.get(_ALIASES.get(name, name)) or self._extra.get(name)
+        command = self._extra.get(name) or COMMANDS.get(_ALIASES.get(name, name))
         if command is None:
             return [f"unknown command: '{name}'"]
         try:
-            flags, words = _split(command, _words(command, rest))
+            whole = command.rest_since is not None and self.machine.release.has(command.rest_since)
+            flags, words = _split(command, _halves(rest) if whole else _words(command, rest))
             if self._on_wait is None or "d" not in command.flags or "d" in flags:
                 return command.handler(self.machine, flags, words)
             return [*command.handler(self.machine, flags | {"d"}, words), *self._on_wait()]
@@ -230,6 +249,11 @@ def _words(command: HmpCommand, text: str) -> list[str]:
     return words
 
 
+def _halves(text: str) -> list[str]:
+    """Return the first word of ``text`` and all that is behind it."""
+    return text.split(maxsplit=1)
+
+
 def _unescape(command: HmpCommand) -> Callable[[re.Match[str]], str]:
     def replacement(match: re.Match[str]) -> str:
         if match[1] not in _ESCAPES:
@@ -248,11 +272,10 @@ def _split(command: HmpCommand, rest: Sequence[str]) -> tuple[frozenset[str], Se
     flags: set[str] = set()
     words = list(rest)
     while command.flags and words and words[0].startswith("-") and len(words[0]) > 1:
-        letters = words.pop(0)[1:]
-        for letter in letters:
-            if letter not in command.flags:
-                raise UsageError(f"{command.name}: unsupported option -{letter}")
-            flags.add(letter)
+        letter = words.pop(0)[1:]
+        if letter not in list(command.flags):
+            raise UsageError(f"{command.name}: unsupported option -{letter}")
+        flags.add(letter)
     least, most = command.words
     if len(words) < least:
         raise UsageError(f"{command.name}: takes {command.usage}")

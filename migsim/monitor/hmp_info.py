@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -40,10 +40,18 @@ _XBZRLE_LINES = (
 )
 
 
-def migrate_lines(vm: Machine) -> Sequence[str]:
-    """Return the lines of ``info migrate`` (spec monitor.md section 3, QEMU 10.0)."""
+ALL_SINCE = "10.1"
+"""First release in which ``info migrate`` shows the globals, and more, with ``-a`` alone."""
+
+
+def migrate_lines(vm: Machine, *, everything: bool = False) -> Sequence[str]:
+    """Return the lines of ``info migrate`` (spec monitor.md section 3, QEMU 10.0 and 11.1).
+
+    With ``everything``, the globals are among them in every release.
+    """
     info = vm.query_migrate()
-    lines = _globals(vm)
+    short = vm.release.has(ALL_SINCE)
+    lines = _globals(vm) if everything or not short else []
     reasons = cast("Sequence[str]", info.get("blocked-reasons", ()))
     if reasons:
         lines.append("Outgoing migration blocked:")
@@ -51,6 +59,8 @@ def migrate_lines(vm: Machine) -> Sequence[str]:
     status = info.get("status")
     if status is None:
         return lines
+    if short:
+        return [*lines, *_grouped(info)]
     reason = info.get("error-desc")
     shown = f" ({reason})" if status == "failed" and reason else ""
     lines.append(f"Migration status: {status}{shown}")
@@ -72,6 +82,47 @@ def migrate_lines(vm: Machine) -> Sequence[str]:
     if "cpu-throttle-percentage" in info:
         lines.append(f"cpu throttle percentage: {info['cpu-throttle-percentage']}")
     return lines
+
+
+def _grouped(info: Mapping[str, object]) -> Iterator[str]:
+    """Return the lines about a migration as they are grouped since 10.1."""
+    status, reason = info["status"], info.get("error-desc")
+    yield f"Status: \t\t{status}{f' ({reason})' if status == 'failed' and reason else ''}"
+    times = [f"total={info.get('total-time', 0)}"]
+    for label, member in (
+        ("setup", "setup-time"),
+        ("exp_down", "expected-downtime"),
+        ("down", "downtime"),
+    ):
+        if member in info:
+            times.append(f"{label}={info[member]}")
+    yield f"Time (ms): \t\t{', '.join(times)}"
+    ram = info.get("ram")
+    if isinstance(ram, dict):
+        yield "RAM info:"
+        yield f"  Throughput (Mbps): \t{ram['mbps']:.2f}"
+        sizes = f"pagesize={_size(ram['page-size'])}, total={_size(ram['total'])}"
+        yield f"  Sizes: \t\t{sizes}"
+        sent = f"transferred={_size(ram['transferred'])}, remain={_size(ram['remaining'])}"
+        yield f"  Transfers: \t\t{sent}"
+        channels = (
+            f"precopy={_size(ram['precopy-bytes'])}, multifd={_size(ram['multifd-bytes'])},"
+            f" postcopy={_size(ram['postcopy-bytes'])}"
+        )
+        yield f"    Channels: \t\t{channels}"
+        yield f"    Page Types: \tnormal={ram['normal']}, zero={ram['duplicate']}"
+        yield f"  Page Rates (pps): \ttransfer={ram['pages-per-second']}"
+        yield f"  Others: \t\tdirty_syncs={ram['dirty-sync-count']}"
+
+
+def _size(size_bytes: int) -> str:
+    """Return a size for people: ``4 KiB``, ``1.5 MiB``."""
+    size, unit = float(size_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.3g} {unit}"
 
 
 def _globals(vm: Machine) -> list[str]:

@@ -61,16 +61,18 @@ def open_chardev(chardev: Chardev, greeter: Greeter | None = None) -> Opened | N
         return Opened(streams.sock, False, streams=streams)
     if chardev.backend != "socket":
         return None
-    properties = chardev.properties
-    if greeter is not None and greeter.path == properties.get("path"):
+    path = chardev.properties.get("path")
+    if greeter is not None and greeter.path == path:
         listener, client = greeter.finish()
         return Opened(listener, True, client, greeted=True)
-    if "fd" in properties:
+    if "fd" in chardev.properties:
         return _inherited(chardev)
-    if properties.get("server") is not True:
-        return _client(chardev)
+    return _server(chardev) if chardev.properties.get("server") is True else _client(chardev)
+
+
+def _server(chardev: Chardev) -> Opened:
     listener = _listener(chardev)
-    if properties.get("wait") is False:
+    if chardev.properties.get("wait") is False:
         return Opened(listener, True)
     return Opened(listener, True, _first_client(chardev, listener))
 

@@ -78,6 +78,8 @@ class LiveConnector:
                 return open_file_output(address, needs, self._machine.descriptors)
             case Scheme.FD:
                 return LiveOutput(self._descriptor(address), address.uri)
+            case Scheme.RDMA:
+                raise ChannelError(address.uri, "connect", "there is no such transport here")
             case Scheme.EXEC:
                 fd, process = spawn(self._command(address), name=address.uri, output=True)
                 return LiveOutput(fd, address.uri, process)
@@ -101,8 +103,12 @@ class LiveConnector:
     def _open_input(self, address: ChannelAddress, needs: Needs) -> InputChannel | None:
         match address.scheme:
             case Scheme.FILE:
+                if os.path.isdir(address.target):  # it can be opened, but not read
+                    return LiveInput(os.open(address.target, os.O_RDONLY), address.uri)
                 return open_file_input(address, needs, self._machine.descriptors)
             case Scheme.FD:
+                if _is_closed(address.target):
+                    return None  # the real program waits for bytes that never come
                 return self._await_bytes(address, self._descriptor(address), None)
             case Scheme.EXEC:
                 fd, process = spawn(self._command(address), name=address.uri, output=False)
@@ -307,3 +313,14 @@ def _ended_empty(fd: int) -> bool:
     except OSError:
         return False
     return int.from_bytes(room, "little") == 0 and stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _is_closed(name: str) -> bool:
+    """Whether ``name`` is the number of a descriptor that is not open."""
+    if not name.isdigit():
+        return False
+    try:
+        os.fstat(int(name))
+    except (OSError, OverflowError):
+        return True
+    return False

@@ -14,6 +14,7 @@ from ..cmdline.build import build
 from ..cmdline.model import DEFAULT_RAM_BYTES
 from ..cmdline.parts import MonitorMode
 from ..cmdline.text import parse_number
+from ..errors import ConfigError
 from ..machine.config import MachineConfig, Profile
 from ..monitor.commands import extended
 from ..monitor.hmp_session import HmpSession
@@ -97,7 +98,9 @@ class FrontEnd:
             self._plugger = Plugger(self.machine, built, argv, read)
             inventory = Inventory(self._plugger.line)
             more = (*self._plugger.commands, *inventory.commands())
-            self._commands: Mapping[str, Command] = extended(more, self._plugger.hmp_commands)
+            self._commands: Mapping[str, Command] = extended(
+                more, self._plugger.hmp_commands, line.cpus
+            )
             epoch_s = 0.0 if virtual else time.time() - clock.now
             self.hub = MonitorHub(self.machine, epoch_s)
             self._driver = LoopDriver(loop, self.machine, self._after)

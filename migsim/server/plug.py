@@ -17,7 +17,7 @@ from ..cmdline.blockers import features
 from ..cmdline.build import make_devices
 from ..cmdline.layout import backend_spec
 from ..cmdline.placement import place
-from ..errors import ConfigError
+from ..errors import ConfigError, MigsimError
 from ..monitor.errors import DEVICE_NOT_FOUND, QmpError
 from ..monitor.hmp import HmpCommand
 from ..monitor.schema import Arguments, Command
@@ -79,11 +79,16 @@ class Plugger:
         name = _member(words[1], "id")
         if name is None:
             raise ConfigError("drive_add", "id= is missing")
-        self._add_features("node", name, ["-drive", words[1]])
+        try:
+            self._add_features("node", name, ["-drive", words[1]])
+        except MigsimError as error:
+            return [str(error)]
         return ["OK"]
 
     def drive_del(self, vm: Machine, _flags: frozenset[str], words: Sequence[str]) -> Sequence[str]:
         """``drive_del`` of the human monitor."""
+        if words[0] not in self._ids["node"]:
+            return [f"there is no device '{words[0]}'"]
         self._remove("node", words[0], "drive_del")
         return ()
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import MigsimError
 from ..qapi.release import Release
+from .background import into_background, nothing, pid_file
 from .reactor import Reactor
 
 if TYPE_CHECKING:
     from ..cmdline.model import CommandLine
+    from .frontend import FrontEnd
     from .handover import HandedOver
     from .launch import Greeter
 
@@ -84,6 +86,7 @@ def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> i
         reactor.stop()
 
     handed: HandedOver | None = None
+    ready = nothing
     try:
         words = sys.argv[1:] if argv is None else argv
         handed = await_memory(words)
@@ -100,14 +103,29 @@ def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> i
 
             write_vmstate(line, line.dump_vmstate)
             return 0
-        from .frontend import FrontEnd
+        if line.daemonize:
+            done, ready = into_background()
+            if done is not None:
+                return done
+            reactor = Reactor()  # the other one's descriptors belong to both processes
+        with pid_file(line.pidfile):
+            from .frontend import FrontEnd
 
-        front = FrontEnd(reactor, words, read_command_line, ended, greeter=greeter, handed=handed)
+            front = FrontEnd(
+                reactor, words, read_command_line, ended, greeter=greeter, handed=handed
+            )
+            ready()
+            _run(reactor, front)
     except MigsimError as error:
         if handed is not None:
             handed.close()
         print(f"{_program()}: {error}", file=sys.stderr)
         return 1
+    return status[0]
+
+
+def _run(reactor: Reactor, front: FrontEnd) -> None:
+    """Serve until the machine ends, which signals make it do."""
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         reactor.call_soon_threadsafe(front.terminate)
@@ -117,7 +135,6 @@ def main(argv: Sequence[str] | None = None, greeter: Greeter | None = None) -> i
     gc.freeze()  # what was made so far lives as long as the process
     gc.enable()
     reactor.run()
-    return status[0]
 
 
 def _program() -> str:

@@ -140,7 +140,7 @@ def test_rubbish_is_survived(data: bytes, chunk: int) -> None:
         (b'tru {"a":1}\n', 1, 1),
         (b'"a\tb" {"a":1}\n', 1, 1),
         (b"007\n", 1, 0),
-        (b"1e\n\"\x01\n", 2, 0),
+        (b'1e\n"\x01\n', 2, 0),
         (b'"abc\ndef"\n{"a":1}\n', 1, 1),
         (b'{"a":01}\n', 2, 0),
         (b'% "\x0b"\n', 2, 0),
