@@ -25,7 +25,10 @@ _DROP_BYTES = 16 << 20
 class Session(Protocol):
     """One conversation, without its socket."""
 
-    output: bytearray
+    @property
+    def output(self) -> bytearray:
+        """What is to be sent; what has been sent is taken out of it."""
+        ...
 
     def greet(self) -> None:
         """Say hello."""

@@ -36,7 +36,8 @@ class LiveConnector:
 
     ``wake`` is called when a channel has come, or failed to, after the command returned.
     ``allow_exec`` lets commands run; otherwise they are refused.  ``listening`` is called when the
-    machine has begun to wait for a stream.
+    machine has begun to wait for a stream.  ``wrap`` may put something around the file that a
+    migration writes to.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class LiveConnector:
         wake: Callable[[], None],
         allow_exec: bool,
         listening: Callable[[], None] = lambda: None,
+        wrap: Callable[[OutputChannel], OutputChannel] = lambda channel: channel,
     ) -> None:
+        self._wrap = wrap
         self._loop = loop
         self._machine = machine
         self._wake = wake
@@ -75,7 +78,7 @@ class LiveConnector:
         """Open a file, descriptor or command; begin to connect a socket."""
         match address.scheme:
             case Scheme.FILE:
-                return open_file_output(address, needs, self._machine.descriptors)
+                return self._wrap(open_file_output(address, needs, self._machine.descriptors))
             case Scheme.FD:
                 return LiveOutput(self._descriptor(address), address.uri)
             case Scheme.RDMA:

@@ -32,6 +32,7 @@ class LoopDriver:
 
     Attributes:
         held: virtual time passes by commands of a client alone.
+        stepped: called after every step in virtual time.
     """
 
     def __init__(self, loop: Loop, machine: Machine, after: Callable[[], None]) -> None:
@@ -47,6 +48,7 @@ class LoopDriver:
         machine.incoming.wake = self._wake_from_aside
         self._turning = False
         self.held = False
+        self.stepped: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
         """Go on in the next turn of the loop."""
@@ -104,6 +106,7 @@ class LoopDriver:
         for _ in range(VIRTUAL_TURNS):
             if not self._outgoing_ready() or not driver.turn():
                 return None
+            self.stepped()
         return 0.0
 
     def _outgoing_ready(self) -> bool:

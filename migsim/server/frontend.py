@@ -29,6 +29,7 @@ from .chardevs import Opened, open_chardev
 from .connection import Session, SocketServer
 from .connector import LiveConnector
 from .driver import LoopDriver
+from .hooks import Hooks
 from .mux import MuxSession, SerialSession
 from .plug import Plugger, Reader
 
@@ -53,6 +54,7 @@ class FrontEnd:
     ``argv`` is the command line, and ``read`` what parses one; ``ended`` is called with
     exit status and reason when the machine has ended.
     ``handed`` is what another process handed over for it; it is the caller's to close.
+    ``hooks`` step between the machine and its clients.
 
     Raises:
         ConfigError: the machine cannot be built, or waits for what was not handed over.
@@ -67,7 +69,9 @@ class FrontEnd:
         *,
         greeter: Greeter | None = None,
         handed: HandedOver | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
+        self._hooks = hooks or Hooks()
         line = read(argv)
         if handed is None and line.incoming is not None and line.incoming.cpr is not None:
             raise ConfigError("-incoming cpr", "memory is handed over to a process of its own")
@@ -88,7 +92,12 @@ class FrontEnd:
             workload = guest_of(line, line.memory.size_bytes or DEFAULT_RAM_BYTES)
             virtual = ("virtual-time", None) in line.own
             stopped = line.preconfig and line.incoming is None
-            base = MachineConfig(profile=Profile.ANSWERING, workload=workload, seed=_seed(line))
+            base = MachineConfig(
+                profile=Profile.ANSWERING,
+                workload=workload,
+                seed=_seed(line),
+                timing=self._hooks.timing,
+            )
             built = build(line, base, handed=None if handed is None else handed.memory)
             config = replace(built.config, start_stopped=True) if stopped else built.config
             clock = VirtualClock() if virtual else WallClock()
@@ -104,6 +113,7 @@ class FrontEnd:
             epoch_s = 0.0 if virtual else time.time() - clock.now
             self.hub = MonitorHub(self.machine, epoch_s)
             self._driver = LoopDriver(loop, self.machine, self._after)
+            self._driver.stepped = partial(self._hooks.stepped, self)
             self._driver.held = virtual and line.qtest is not None
             if line.preconfig:
                 runs = not line.start_stopped and line.incoming is None
@@ -125,6 +135,7 @@ class FrontEnd:
             wake=self.wake,
             allow_exec=allow_exec,
             listening=self._listening,
+            wrap=self._hooks.output,
         )
 
     def _listening(self) -> None:
@@ -189,7 +200,8 @@ class FrontEnd:
         return QtestSession(self.machine)
 
     def _qmp_session(self, pretty: bool) -> Session:
-        return QmpSession(self.machine, pretty=pretty, hub=self.hub, commands=self._commands)
+        session = QmpSession(self.machine, pretty=pretty, hub=self.hub, commands=self._commands)
+        return self._hooks.session(self, session)
 
     def _commanded(self) -> None:
         """A client said something: the engines may have work."""
@@ -199,6 +211,7 @@ class FrontEnd:
 
     def _after(self) -> None:
         """Deliver events, and end when the machine has ended."""
+        self._hooks.stepped(self)
         printed = self.machine.guest.take_serial()
         if printed:
             self._serial.write(printed)
@@ -213,6 +226,22 @@ class FrontEnd:
                 connection.flush()
         if self.machine.exited is not None:
             self.close()
+
+    def later(self, seconds: float) -> None:
+        """Look at all clients again after ``seconds``."""
+        self._loop.call_later(seconds, self._after)
+
+    def drop_clients(self) -> None:
+        """Disconnect everybody; they may come again."""
+        for server in self._servers:
+            if server.connection is not None:
+                server.connection.close()
+
+    def die(self) -> None:
+        """End as a process does that is killed: no event, no last words."""
+        self.drop_clients()
+        self.machine.kill()
+        self.close()
 
     def terminate(self) -> None:
         """End the machine as a signal of the host does."""

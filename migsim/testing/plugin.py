@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..vm import VM
+    from .hosted import Host, HostedMachine, Pair
     from .process import MachineProcess
 
 
@@ -38,3 +39,27 @@ def migsim_process(tmp_path: Path) -> Iterator[Callable[..., MachineProcess]]:
     yield start
     for process in running:
         process.close()
+
+
+@pytest.fixture
+def migsim_host() -> Iterator[Host]:
+    """Serve machines in this process: ``migsim_host.start(*options, faults=[...])``."""
+    import tempfile
+
+    from .hosted import serving
+
+    # Not pytest's directory: the path of a socket must be short.
+    with tempfile.TemporaryDirectory(prefix="migsim") as folder, serving(folder) as host:
+        yield host
+
+
+@pytest.fixture
+def migsim_machine(migsim_host: Host) -> HostedMachine:
+    """One machine with 16 MiB of RAM behind a QMP socket, ``migsim_machine.path``."""
+    return migsim_host.start("-machine", "none", "-m", "16M")
+
+
+@pytest.fixture
+def migsim_pair(migsim_host: Host) -> Pair:
+    """Two machines of which one can migrate to the other."""
+    return migsim_host.pair("-machine", "none", "-m", "16M")

@@ -100,7 +100,10 @@ class QmpClient:
 
     def _next(self) -> dict[str, object]:
         while True:
-            line = self._stream.readline()
+            try:
+                line = self._stream.readline()
+            except ConnectionError as error:
+                raise ChannelError("QMP", "read", str(error), error.errno) from error
             if not line:
                 raise ChannelError("QMP", "read", "the other side has closed the connection")
             message: dict[str, object] = json.loads(line)
