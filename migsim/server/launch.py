@@ -9,22 +9,37 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import socket
 import sys
 import threading
 from collections.abc import Sequence
 
 _SAFE = {
-    "-machine": ("none", "q35", "pc", "microvm"),
-    "-display": ("none",),
-    "-audio": ("none",),
-    "-accel": ("kvm", "tcg", "qtest"),
-    "-nodefaults": (),
-    "-no-user-config": (),
-    "-S": (),
+    "-machine": "none|q35|pc|microvm",
+    "-m": "[1-9][0-9]{0,3}M?|[1-8]G",
+    "-accel": "kvm|tcg|qtest",
+    "-cpu": "max|qemu64",
+    "-smp": "[1-8]",
+    "-name": "[A-Za-z0-9_.-]+",
+    "-uuid": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "-display": "none",
+    "-audio": "none",
+    "-vga": "none",
+    "-nic": "none",
+    "-net": "none",
+    "-serial": "none|null",
+    "-parallel": "none|null",
+    "-monitor": "none|null",
+    "-incoming": "defer",
+    "-enable-kvm": "",
+    "-nodefaults": "",
+    "-no-user-config": "",
+    "-no-reboot": "",
+    "-no-shutdown": "",
+    "-S": "",
 }
-"""Options, and arguments of them, that cannot make a start fail; no argument for an empty tuple."""
-_SIZES = ("16M", "64M", "128M", "256M")
+"""Options that cannot make a start fail with an argument of this shape; without one if empty."""
 
 
 class Greeter:
@@ -74,10 +89,7 @@ def greet_early(argv: Sequence[str]) -> Greeter | None:
             path = _unix_path(next(words, ""))
             if path is None:
                 return None
-        elif word == "-m":
-            if next(words, "") not in _SIZES:
-                return None
-        elif word not in _SAFE or (_SAFE[word] and next(words, "") not in _SAFE[word]):
+        elif word not in _SAFE or (_SAFE[word] and not re.fullmatch(_SAFE[word], next(words, ""))):
             return None
     if path is None or os.path.lexists(path):
         return None

@@ -6,15 +6,19 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import data, from_regex, lists, sampled_from
 
+from migsim.cmdline.parse import parse
 from migsim.machine.config import MachineConfig
 from migsim.monitor.session import QmpSession
 from migsim.qapi.release import Release
-from migsim.server.launch import greet_early
+from migsim.server.launch import _SAFE, greet_early
 from migsim.vm import VM
 
 
@@ -88,3 +92,26 @@ def test_a_process_from_greeting_to_sigterm(tmp_path: Path) -> None:
         assert event["data"] == {"guest": False, "reason": "host-signal"}
         stream.close()
     assert process.wait(30) == 0
+
+
+@given(data())
+@settings(max_examples=60)
+def test_what_is_greeted_early_cannot_be_wrong(drawn):
+    words = []
+    for option in drawn.draw(lists(sampled_from(sorted(_SAFE)), max_size=5)):
+        words.append(option)
+        if _SAFE[option]:
+            words.append(drawn.draw(from_regex(_SAFE[option], fullmatch=True)))
+    with tempfile.TemporaryDirectory() as folder:
+        greeter = greet_early([*words, "-qmp", f"unix:{folder}/q,server=on,wait=off"])
+        assert greeter is not None
+        for sock in filter(None, greeter.finish()):
+            sock.close()
+    assert not parse(words).refused
+
+
+@pytest.mark.parametrize(
+    "words", [["-m", "10T"], ["-machine", "isapc"], ["-device", "e1000"], ["-name", "a,b=c"]]
+)
+def test_what_may_be_wrong_is_not_greeted_early(words, tmp_path):
+    assert greet_early([*words, "-qmp", f"unix:{tmp_path}/q,server=on,wait=off"]) is None
