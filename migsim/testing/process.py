@@ -64,14 +64,22 @@ class QmpClient:
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
         line = json.dumps({"execute": name, "arguments": named}).encode() + b"\n"
         fds, self._fds = self._fds, []
-        socket.send_fds(self._socket, [line[:1]], fds) if fds else self._socket.sendall(line[:1])
-        self._socket.sendall(line[1:])
+        self._send(line, fds)
         reply = self._next()
         if "error" in reply:
             error = reply["error"]
             assert isinstance(error, dict)
             raise QmpFailed(name, str(error["class"]), str(error["desc"]))
         return reply["return"]
+
+    def _send(self, line: bytes, fds: list[int]) -> None:
+        try:
+            if fds:
+                socket.send_fds(self._socket, [line[:1]], fds)
+                line = line[1:]
+            self._socket.sendall(line)
+        except ConnectionError as error:
+            raise ChannelError("QMP", "write", str(error), error.errno) from error
 
     def send_descriptor(self, fd: int) -> None:
         """Let ``fd`` go along with the next command, such as ``add-fd`` or ``getfd``."""
