@@ -38,7 +38,7 @@ def no_windows(monkeypatch, tmp_path):
 
 
 def test_there_are_notebooks():
-    assert [path.name[0] for path in TEXTS] == list("12345")
+    assert [path.name[0] for path in TEXTS] == list("123456")
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
