@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,6 +50,8 @@ def cpr_reboot(
     scenario = _scenario(seed, ram, rate, ram_kind)
     with ExitStack() as cleanup:
         if keep is None:
+            import tempfile
+
             root = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="migsim-")))
         else:
             root = _new_directory(keep)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Final
 
 import typer
@@ -60,6 +58,8 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON."
 
 def survey() -> list[Fact]:
     """Return everything that is looked at, in the order in which it is printed."""
+    from importlib.metadata import version
+
     return [
         Fact("migsim", True, __version__),
         Fact("Python", True, f"{platform.python_version()} on {platform.machine()}"),
@@ -84,6 +84,8 @@ def _extra(name: str) -> Fact:
 
 
 def _version_of(module: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"{module} {version(module)}"
     except PackageNotFoundError:
@@ -91,6 +93,8 @@ def _version_of(module: str) -> str:
 
 
 def _qemu() -> Fact:
+    import subprocess
+
     binary = shutil.which(QEMU)
     if binary is None:
         advice = "wanted only to compare with: tests that use it skip, calibrate does without"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..errors import ConfigError
 from ..machine.types import MachineType, machine_type
 from ..qapi.release import Release
-from ..ram.backends import BackendKind, BackendSpec
+from ..ram.spec import BackendKind, BackendSpec
 from ..units import KIB, MIB, PAGE_SIZE
 from .memory_options import total_bytes
 from .model import CommandLine, Family, ObjectOption

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import mmap
 import os
 import weakref
@@ -23,20 +22,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from .spec import BackendKind
+
 # Reserving swap for a mapping that is larger than the machine would be refused; the module names
 # the flag from Python 3.13 on, its value is that of Linux.
 _MAP_NORESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 _MADV_POPULATE_READ = 22  # Linux 5.14
-
-
-class BackendKind(enum.StrEnum):
-    """The backend types, spelled as QOM spells them; ``phantom`` is migsim's own."""
-
-    RAM = "memory-backend-ram"
-    MEMFD = "memory-backend-memfd"
-    FILE = "memory-backend-file"
-    PHANTOM = "phantom"
 
 
 class MemoryBackend(ABC):
