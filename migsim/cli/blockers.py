@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .pictures import Plot, check_plot, write_plot
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,6 +35,7 @@ def blockers(
     catalogue: Annotated[
         bool, typer.Option("--all", help="Everything known that forbids migration.")
     ] = False,
+    plot: Plot = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """List what on a QEMU command line forbids migration: which modes, and what lifts it.
@@ -40,6 +43,7 @@ def blockers(
     Nothing is started; disk images are looked at where they can be read. The status is 0 if
     nothing forbids the mode (without --mode: any mode), 1 if something does.
     """
+    check_plot(plot)
     at = _release(release)
     wanted = None if mode is None else _mode(mode, at)
     if catalogue:
@@ -52,6 +56,11 @@ def blockers(
         _print_json({**result.to_dict(), "blockers": [one.to_dict() for one in blocking]})
     else:
         _print_text(result, blocking, wanted)
+    if plot is not None:
+        from ..viz import draw_blockers
+
+        features = dict.fromkeys(one.row.feature for one in blocking)
+        write_plot(draw_blockers(features or None, at), plot)
     return 1 if blocking else 0
 
 

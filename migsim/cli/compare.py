@@ -51,7 +51,7 @@ def compare(
 ) -> int:
     """Put the ways to migrate one guest side by side."""
     from ..predict.compare import compare as compare_ways
-    from .demo import check_plot
+    from .pictures import check_plot
 
     check_plot(plot)
     inputs = _guest(

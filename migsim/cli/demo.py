@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigError, ParameterError
-from ..extras import require
 from ..units import MIB, parse_size
+from .pictures import check_plot
 
 if TYPE_CHECKING:
     from ..demo import Scenario
 
-PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
-"""Formats that a picture can be written in, by the end of its name."""
 RAM_KINDS = "tmpfs-pkram, dax, memfd-luo, disk; lost: tmpfs; copied: memfd, anonymous"
 
 
@@ -82,17 +80,6 @@ def _scenario(seed: int, ram: str, rate: float, ram_kind: str) -> Scenario:
         raise ParameterError("ram-kind", ram_kind, f"one of {known}") from None
     size = parse_size(ram, "ram", default_unit=MIB)
     return Scenario(ram_bytes=size, rate_pages_per_s=rate, seed=seed, ram_kind=kind)
-
-
-def check_plot(plot: Path | None) -> None:
-    """Refuse a picture that cannot be drawn before any work is done."""
-    if plot is None:
-        return
-    if plot.suffix.lower() not in PICTURE_SUFFIXES:
-        raise ParameterError("plot", str(plot), f"a file name with {', '.join(PICTURE_SUFFIXES)}")
-    if not plot.parent.is_dir():
-        raise ParameterError("plot", str(plot), "a file in a directory that exists")
-    require("viz")
 
 
 def _new_directory(path: Path) -> Path:

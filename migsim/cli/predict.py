@@ -12,6 +12,7 @@ import typer
 
 from ..errors import ConfigError, ParameterError
 from ..units import MIB, parse_size
+from .pictures import Plot, check_plot, write_plot
 
 if TYPE_CHECKING:
     from ..predict.hostmodel import HostModel
@@ -92,6 +93,7 @@ def predict(
         str | None,
         typer.Option(metavar="SOCKET", help="Ask a running QEMU; nothing is changed on it."),
     ] = None,
+    plot: Plot = None,
     seed: Seed = 1,
     as_json: AsJson = False,
 ) -> int:
@@ -101,6 +103,7 @@ def predict(
     """
     from ..predict.models import predict_with
 
+    check_plot(plot)
     host = load_host(calibration)
     if batch is not None:
         return _batch(batch, model, host, seed)
@@ -129,6 +132,11 @@ def predict(
         from .predictions import print_prediction
 
         print_prediction(inputs, prediction)
+    if plot is not None:
+        from ..predict.compare import Compared, Way
+        from ..viz import draw_compared
+
+        write_plot(draw_compared([Compared(Way(inputs.mode, inputs), prediction)]), plot)
     return 0 if prediction.converges else 1
 
 

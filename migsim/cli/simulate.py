@@ -64,7 +64,7 @@ def simulate(
     The status is 1 when the migration has not completed.
     """
     from ..recording import record_migration, write_trace
-    from .demo import check_plot
+    from .pictures import check_plot
 
     check_plot(plot)
     check_plot(heat)

@@ -13,6 +13,7 @@ import typer
 
 from ..errors import ParameterError
 from ..units import parse_size
+from .pictures import Plot, check_plot, write_plot
 
 if TYPE_CHECKING:
     from ..streamtool import Progress, StreamFiles, WrittenStream
@@ -46,11 +47,17 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON inst
 
 
 def info(
-    file: File, *, offset: Offset = "0", channel: Channels = None, as_json: AsJson = False
+    file: File,
+    *,
+    offset: Offset = "0",
+    channel: Channels = None,
+    plot: Plot = None,
+    as_json: AsJson = False,
 ) -> int:
     """What is in a state file: machine, sections, RAM blocks, devices."""
     from ..streamtool import stream_info
 
+    check_plot(plot)
     with _progress("reading", as_json) as progress:
         result = stream_info(_files(file, offset, channel), progress)
     if as_json:
@@ -59,6 +66,10 @@ def info(
         from .stream_text import print_info
 
         print_info(result)
+    if plot is not None:
+        from ..viz import draw_stream
+
+        write_plot(draw_stream(result), plot)
     return DONE if result.fault is None else FINDINGS
 
 

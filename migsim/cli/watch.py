@@ -49,7 +49,7 @@ def watch(
     from ..predict.qmpclient import ReadOnlyQmp
     from ..recording.watched import settings_of
     from ..recording.watched import watch as looks
-    from .demo import check_plot
+    from .pictures import check_plot
 
     check_plot(plot)
     if not every > 0:
