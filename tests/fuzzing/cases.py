@@ -101,9 +101,9 @@ def names() -> list[str]:
     return [*MANIFEST, *(f"{name}+libvirt" for name in _WRAPPED)]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
 def load(name: str) -> Base:
-    """Return a base by name."""
+    """Return a base by name; few are kept, as workers have little memory."""
     plain, _, wrapped = name.partition("+")
     entry = MANIFEST[plain]
     main = _recording(entry["file"])
