@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+import steps
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -37,3 +38,26 @@ def pytest_configure(config) -> None:
 
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "migsim")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the steps of the rule-based machines from a worker of xdist to the one who waits."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["steps"] = dict(steps.taken)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """Take the steps of one worker over."""
+    steps.taken.update(getattr(node, "workeroutput", {}).get("steps", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many steps the machines have made."""
+    if steps.taken:
+        terminalreporter.section("steps of rule-based machines")
+        for name, count in sorted(steps.taken.items()):
+            terminalreporter.line(f"{count:>8}  {name}")
+        total = sum(count for name, count in steps.taken.items() if ":" not in name)
+        terminalreporter.line(f"{total:>8}  in all")

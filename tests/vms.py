@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from migsim.machine.config import MachineConfig, Profile
-from migsim.qapi.enums import MigMode
 from migsim.qapi.release import Release
 from migsim.ram.backends import BackendKind, BackendSpec
 from migsim.vm import VM
@@ -111,28 +108,3 @@ def put_into(vm: VM, state: str) -> None:
         case "paused-suspended":
             vm.suspend()
             vm.stop()
-
-
-def snapshot(vm: VM) -> dict[str, object]:
-    """Return everything about a machine that a refused command must leave alone."""
-    return {
-        "ram": {b.name: (b.used_bytes, _digest(b), b.log.active) for b in vm.ram},
-        "devices": {d.name: copy.deepcopy(d.values) for d in vm.devices},
-        "guest": vm.guest.get_state(),
-        "run": (vm.run.state, vm.run.was_suspended, vm.run.autostart),
-        "parameters": vm.parameters.query(),
-        "capabilities": vm.capabilities.query(),
-        "outgoing": (vm.source.status.value, str(vm.source.error), id(vm.source.run)),
-        "incoming": (vm.incoming.status.value, str(vm.incoming.error), vm.incoming.running),
-        "blockers": {mode: tuple(vm.blockers.reasons(mode)) for mode in MigMode},
-        "events": len(vm.events),
-        "time": vm.clock.now,
-        "exited": vm.exited,
-        "query": {k: v for k, v in vm.query_migrate().items() if k != "total-time"},
-    }
-
-
-def _digest(block) -> str:
-    if block.backend.has_bytes:
-        return hashlib.sha256(block.backend.array()).hexdigest()
-    return hashlib.sha256(block.backend.nonzero.words).hexdigest()

@@ -6,7 +6,7 @@ in the order of their creation, and ``globalstate`` the last (spec stream.md sec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..blockers.registry import Blocker, BlockerRegistry, UnmigratableDevice
@@ -157,7 +157,7 @@ class DeviceTree:
             self._board_made = {(device.name, device.instance_id): device for device in made}
         return self._board_made
 
-    def __iter__(self) -> Iterable[Device]:
+    def __iter__(self) -> Iterator[Device]:
         return iter(self._handles)
 
     def save(

@@ -12,7 +12,7 @@ from ..errors import ParameterError
 _RELEASE = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?")
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True, order=True, repr=False)
 class Release:
     """One feature release of QEMU, ordered by age.
 
@@ -48,6 +48,9 @@ class Release:
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"
+
+    def __repr__(self) -> str:
+        return f"Release({self.major}, {self.minor})"
 
 
 Release.V8_2 = Release(8, 2)

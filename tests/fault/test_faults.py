@@ -7,13 +7,14 @@ import os
 from dataclasses import replace
 
 import pytest
-from vms import MIB, PAGE, fill, finish, make, put_into, ram, short, snapshot, waiting
+from vms import MIB, PAGE, fill, finish, make, put_into, ram, short, waiting
 
 from migsim.channel.faults import Fault, FaultKind, FaultyInput, FaultyOutput
 from migsim.channel.memory import MemoryInput, MemoryOutput
 from migsim.errors import ChannelError, DeviceError, StreamError
 from migsim.guest.synthetic import counter_device, nic_device
 from migsim.guest.workloads import SequentialSweep
+from migsim.testing.invariants import fingerprint
 
 SIZE = 8 * PAGE
 KEPT = ("ram", "devices", "guest", "run", "parameters", "capabilities", "blockers", "exited")
@@ -27,7 +28,7 @@ def small(**config):
 
 
 def kept(vm) -> dict[str, object]:
-    everything = snapshot(vm)
+    everything = fingerprint(vm)
     return {key: everything[key] for key in KEPT}
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migsim.guest.page_counter import PageCounter
-from migsim.guest.workloads import _AHEAD, HotCold, SequentialSweep, TraceReplay, Uniform
+from migsim.guest.workloads import _AHEAD, HotCold
+from migsim.testing.strategies import WorkloadPlan
 
 if TYPE_CHECKING:
     from migsim.guest.workload import Workload
@@ -28,29 +28,11 @@ def ranges(draw: st.DrawFn, least: int = 1) -> tuple[int, int]:
 @st.composite
 def workloads(draw: st.DrawFn) -> tuple[Workload, Workload]:
     """Return the same workload twice."""
-    kind = draw(st.sampled_from(["sweep", "uniform", "hotcold", "counter", "trace"]))
     first, last = draw(ranges(least=2))
-    seed = draw(SEEDS)
     hot = draw(st.integers(1, last - first))
-    share = draw(st.floats(0, 1))
-    made: list[Workload] = []
-    for _ in range(2):
-        match kind:
-            case "sweep":
-                made.append(SequentialSweep(first, last, rate_pages_per_s=1))
-            case "uniform":
-                made.append(Uniform(first, last, rate_pages_per_s=1, seed=seed))
-            case "hotcold":
-                made.append(
-                    HotCold(
-                        first, last, hot_pages=hot, hot_share=share, rate_pages_per_s=1, seed=seed
-                    )
-                )
-            case "counter":
-                made.append(PageCounter(rate_pages_per_s=1, first=first, pages=last - first + 1))
-            case "trace":
-                made.append(TraceReplay([0.0, 0.5, 0.7], [first, last, 0], period_s=1.0))
-    return made[0], made[1]
+    kind = draw(st.sampled_from(("sweep", "uniform", "hot", "counter", "trace")))
+    plan = WorkloadPlan(kind, first, last, 1.0, draw(SEEDS), hot, draw(st.floats(0, 1)))
+    return plan.make(), plan.make()
 
 
 @given(workloads(), st.lists(COUNTS, max_size=6))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from vms import PAGE, finish, snapshot
+from vms import PAGE, finish
 
 from migsim.channel.faults import Fault, FaultKind, FaultyInput, FaultyOutput
 from migsim.channel.memory import MemoryInput, MemoryOutput
@@ -27,6 +27,7 @@ from migsim.machine.config import MachineConfig
 from migsim.qapi.release import Release
 from migsim.ram.backends import BackendKind, BackendSpec
 from migsim.ram.block import RAMBlock
+from migsim.testing.invariants import fingerprint
 from migsim.vm import VM
 
 PAGES = 160
@@ -214,7 +215,7 @@ def perform(work, mode, release, script, cuts) -> tuple[object, ...]:
         except MigsimError as error:
             outs.append(str(error))
     streams = [out if isinstance(out, str) else out.getvalue() for out in outs]
-    return vm.events, streams, snapshot(vm) | {"outgoing": None}
+    return vm.events, streams, fingerprint(vm) | {"outgoing": None}
 
 
 @given(workloads, modes, releases, script, cuts)
@@ -239,7 +240,7 @@ KEPT = ("ram", "devices", "guest", "run", "parameters", "capabilities", "blocker
 
 
 def kept(vm: VM) -> dict[str, object]:
-    return {key: value for key, value in snapshot(vm).items() if key in KEPT}
+    return {key: value for key, value in fingerprint(vm).items() if key in KEPT}
 
 
 def fresh_target(**config) -> VM:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from guests import PAGES, guests, workload
 from hypothesis import given
 from hypothesis import strategies as st
 from vms import PAGE
@@ -16,8 +15,11 @@ from migsim.machine.config import MachineConfig
 from migsim.machine.handed import handed_over
 from migsim.qapi.release import Release
 from migsim.ram.backends import BackendKind, BackendSpec
+from migsim.testing.strategies import workload_plans
 from migsim.vm import VM
 
+PAGES = 64
+GUESTS = workload_plans(PAGES, first=1, kinds=("sweep", "uniform", "hot", "counter"))
 NOWHERE = parse_uri("unix:/nowhere")
 VM_RELEASE = {str(r): r for r in (Release.V10_0, Release.V11_1)}
 
@@ -44,15 +46,15 @@ class Neighbour:
     def abandon(self) -> None: ...
 
 
-@given(guests, st.sampled_from(["10.0", "11.1"]), st.floats(0, 0.3), st.floats(0, 0.3))
+@given(GUESTS, st.sampled_from(["10.0", "11.1"]), st.floats(0, 0.3), st.floats(0, 0.3))
 def test_same_memory_same_guest(guest, release, before_s, after_s) -> None:
     kind = BackendKind.MEMFD
     spec = BackendSpec(kind, "ram0", PAGES * PAGE)
-    config = MachineConfig(memory=spec, workload=workload(*guest), release=VM_RELEASE[release])
+    config = MachineConfig(memory=spec, workload=guest.make(), release=VM_RELEASE[release])
     neighbour = Neighbour()
     with (
         VM(config, connect=lambda _: neighbour) as source,
-        VM(replace(config, workload=workload(*guest))) as never_moved,
+        VM(replace(config, workload=guest.make())) as never_moved,
     ):
         source.advance(before_s)
         source.set_parameters({"mode": "cpr-transfer"})
@@ -63,7 +65,7 @@ def test_same_memory_same_guest(guest, release, before_s, after_s) -> None:
         assert set(handed_over(source.ram)) == {"ram0"}
         taken = BackendSpec(kind, "ram0", PAGES * PAGE, fd=neighbour.memory["ram0"])
         there = replace(
-            config, workload=workload(*guest), memory=taken, incoming="defer", handed_over=True
+            config, workload=guest.make(), memory=taken, incoming="defer", handed_over=True
         )
         with VM(there, connect=lambda _: neighbour) as target:
             os.close(neighbour.memory["ram0"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from guests import PAGES, guests, workload
 from hypothesis import given
 from hypothesis import strategies as st
 from vms import PAGE, fill, fill_by_page_number, make, short, waiting
@@ -13,20 +12,24 @@ from migsim.channel.counting import CountingOutput
 from migsim.channel.faults import Fault, FaultKind, FaultyOutput
 from migsim.channel.memory import MemoryInput, MemoryOutput
 from migsim.errors import AbortError
+from migsim.guest.workloads import Uniform
 from migsim.machine.config import MachineConfig, Profile
 from migsim.machine.timing import HostTiming
 from migsim.qapi.enums import RunState
 from migsim.qapi.release import Release
 from migsim.ram.backends import BackendKind, BackendSpec
+from migsim.testing.strategies import workload_plans
 from migsim.vm import VM
 
+PAGES = 64
+GUESTS = workload_plans(PAGES, first=1, kinds=("sweep", "uniform", "hot", "counter"))
 SLOW = HostTiming(normal_page_s=8e-3, zero_page_s=4e-3)
 """A few pages a step, so that the guest writes between them."""
 
 
 def machine(guest, **config) -> VM:
     memory = BackendSpec(BackendKind.RAM, "ram0", PAGES * PAGE)
-    vm = VM(MachineConfig(memory=memory, workload=workload(*guest), timing=SLOW, **config))
+    vm = VM(MachineConfig(memory=memory, workload=guest.make(), timing=SLOW, **config))
     vm.set_capabilities([("events", True)])
     return vm
 
@@ -40,7 +43,7 @@ def frozen(vm: VM) -> bool:
 
 
 @given(
-    guests,
+    GUESTS,
     st.booleans(),
     st.floats(0, 0.3),
     st.floats(0, 0.3),
@@ -73,7 +76,7 @@ def test_the_moment_is_saved(guest, mapped, before_s, after_s, release) -> None:
                 assert one.ram_sha256() == twin.ram_sha256()
 
 
-@given(guests, st.integers(0, PAGES))
+@given(GUESTS, st.integers(0, PAGES))
 def test_cancelled_at_any_step(guest, steps) -> None:
     with machine(guest) as vm:
         snapshot_on(vm)
@@ -91,7 +94,7 @@ def test_cancelled_at_any_step(guest, steps) -> None:
         vm.save(MemoryOutput())  # and again
 
 
-@given(guests, st.integers(0, 80_000))
+@given(GUESTS, st.integers(0, 80_000))
 def test_a_full_disk_leaves_the_guest_running(guest, limit) -> None:
     fault = Fault(limit, FaultKind.NO_SPACE)
     with machine(guest) as vm:
@@ -125,7 +128,9 @@ def test_pages_that_the_guest_writes_go_first() -> None:
 
 def test_bitmaps_alone_are_counted() -> None:
     memory = BackendSpec(BackendKind.PHANTOM, "ram0", 1 << 34)
-    config = MachineConfig(memory=memory, workload=workload("uniform", 9e3, 1))
+    config = MachineConfig(
+        memory=memory, workload=Uniform(0, PAGES - 1, rate_pages_per_s=9e3, seed=1)
+    )
     with VM(config) as vm:
         vm.advance(1.0)
         snapshot_on(vm)

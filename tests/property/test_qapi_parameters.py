@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from migsim.errors import ParameterError
+from migsim.errors import CapabilityError, ParameterError
 from migsim.qapi.capabilities import CapabilitySet, capabilities_of
-from migsim.qapi.capability_rules import RULES, CapabilityContext
+from migsim.qapi.capability_rules import RULES
 from migsim.qapi.parameters import MigrationParameters, parameters_of
 from migsim.qapi.release import Release
+from migsim.testing.strategies import (
+    any_parameter_changes,
+    capability_contexts,
+    capability_requests,
+    capability_sets,
+    illegal_capability_sets,
+    parameter_changes,
+    parameter_values,
+    releases,
+)
 from migsim.units import parse_size
-
-RELEASES = st.sampled_from([Release.V8_2, Release.V10_0, Release.V11_1])
-INTERESTING = st.sampled_from(
-    [0, 1, 9, 10, 20, 99, 100, 255, 256, 1000, 4096, 10_000, 100_000, 2_000_000]
-    + [sign * (1 << bits) + d for sign in (1, -1) for bits in (32, 63, 64) for d in (-1, 0, 1)]
-)
-JSON = st.one_of(
-    INTERESTING,
-    st.integers(),
-    st.booleans(),
-    st.none(),
-    st.floats(allow_nan=False),
-    st.text(max_size=8),
-    st.sampled_from(["none", "zlib", "normal", "cpr-reboot", "legacy"]),
-    st.lists(st.text(max_size=3), max_size=2),
-    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-)
 
 
 def attempt(function, *args):
@@ -40,29 +34,16 @@ def attempt(function, *args):
         return None, refused
 
 
-def values_of(row, release):
-    """Values that a row says it accepts."""
-    choices = row.choices(release)
-    if choices:
-        return st.sampled_from(choices)
-    if row.power_of_two:
-        exponents = st.integers(row.minimum.bit_length() - 1, row.maximum.bit_length() - 1)
-        return exponents.map(lambda n: 1 << n)
-    if row.minimum is not None:
-        return st.integers(row.minimum, row.maximum)
-    if row.type.qmp_type == "list of str":
-        return st.lists(st.text(max_size=5), max_size=3)
-    return st.text(max_size=5) if row.name.startswith("tls") else st.just([])
+@st.composite
+def accepted_changes(draw):
+    release = draw(releases())
+    return release, draw(parameter_changes(release))
 
 
 @st.composite
-def accepted_changes(draw):
-    release = draw(RELEASES)
-    rows = draw(st.lists(st.sampled_from(parameters_of(release)), unique=True))
-    changes = {row.name: draw(values_of(row, release)) for row in rows}
-    lowest = changes.get("cpu-throttle-initial", 20)
-    assume(lowest <= changes.get("max-cpu-throttle", 99))
-    return release, changes
+def any_changes(draw):
+    release = draw(releases())
+    return release, draw(any_parameter_changes(release))
 
 
 @given(accepted_changes())
@@ -89,10 +70,9 @@ def test_the_monitor_prints_one_line_each(case):
     ]
 
 
-@given(
-    RELEASES, st.dictionaries(st.sampled_from([r.name for r in parameters_of()]), JSON, max_size=4)
-)
-def test_any_json_is_applied_completely_or_not_at_all(release, changes):
+@given(any_changes())
+def test_any_json_is_applied_completely_or_not_at_all(case):
+    release, changes = case
     before = MigrationParameters(release)
     after, error = attempt(before.updated, changes)
     if error:
@@ -119,7 +99,7 @@ def test_any_text_is_a_value_of_the_type_or_refused(row, text):
 
 @given(st.sampled_from(parameters_of()), st.data())
 def test_printed_values_can_be_typed_in_again(row, data):
-    value = data.draw(values_of(row, Release.DEFAULT))
+    value = data.draw(parameter_values(row))
     if row.name == "block-bitmap-mapping" or (isinstance(value, str) and row.name[:3] == "tls"):
         return
     text = row.type.show(row.accept(value, Release.DEFAULT))
@@ -145,22 +125,11 @@ def test_fractions_are_rounded_to_the_nearest_byte(whole, billionths):
 
 @st.composite
 def capability_changes(draw):
-    release = draw(RELEASES)
-    names = st.sampled_from([c.value for c in capabilities_of(release)])
-    requests = draw(st.lists(st.lists(st.tuples(names, st.booleans()), max_size=6), max_size=5))
-    return release, requests
+    release = draw(releases())
+    return release, draw(st.lists(capability_requests(release), max_size=5))
 
 
-CONTEXTS = st.builds(
-    CapabilityContext,
-    inmigrate=st.booleans(),
-    userfaultfd=st.booleans(),
-    write_tracking=st.booleans(),
-    dirty_ring=st.booleans(),
-)
-
-
-@given(capability_changes(), CONTEXTS)
+@given(capability_changes(), capability_contexts())
 def test_no_sequence_of_requests_leads_to_a_forbidden_set(case, context):
     release, requests = case
     capabilities = CapabilitySet(release)
@@ -181,7 +150,7 @@ def test_no_sequence_of_requests_leads_to_a_forbidden_set(case, context):
         capabilities = after
 
 
-@given(capability_changes(), CONTEXTS)
+@given(capability_changes(), capability_contexts())
 def test_switching_all_off_is_always_possible(case, context):
     release, requests = case
     capabilities = CapabilitySet(release)
@@ -190,3 +159,32 @@ def test_switching_all_off_is_always_possible(case, context):
         capabilities = capabilities if error else after
     off = [(name.value, False) for name in capabilities_of(release)]
     assert not capabilities.updated(off, context)
+
+
+@st.composite
+def legal_sets(draw):
+    release = draw(releases())
+    return release, draw(capability_sets(release))
+
+
+@st.composite
+def illegal_sets(draw):
+    release = draw(releases())
+    return release, draw(illegal_capability_sets(release))
+
+
+@given(legal_sets())
+def test_a_legal_set_can_be_asked_for_at_once(case):
+    release, capabilities = case
+    request = [(capability.value, True) for capability in capabilities]
+    assert CapabilitySet(release).updated(request) == capabilities
+
+
+@given(illegal_sets(), capability_contexts())
+def test_an_illegal_set_is_refused_whole(case, context):
+    release, capabilities = case
+    request = [(capability.value, True) for capability in capabilities]
+    before = CapabilitySet(release)
+    with pytest.raises(CapabilityError):
+        before.updated(request, context)
+    assert not before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from vms import MIB, fill, finish, like, make, ram, short, snapshot, waiting
+from vms import MIB, fill, finish, like, make, ram, short, waiting
 
 from migsim.channel.memory import MemoryInput, MemoryOutput
 from migsim.errors import (
@@ -27,6 +27,7 @@ from migsim.machine.config import MachineConfig
 from migsim.monitor.qmp import QmpMonitor
 from migsim.qapi.enums import MigMode
 from migsim.ram.block import RAMBlock
+from migsim.testing.invariants import fingerprint
 from migsim.vm import VM
 
 GENERIC = "GenericError"
@@ -41,22 +42,22 @@ def refused(vm, error, call, *arguments, qmp=None, hmp=None, **fields) -> Migsim
 
     ``qmp`` (command and arguments) and ``hmp`` (a line) are the same mistake in those forms.
     """
-    before = snapshot(vm)
+    before = fingerprint(vm)
     with pytest.raises(error) as info:
         call(*arguments)
     assert type(info.value) is error
     for name, value in fields.items():
         assert getattr(info.value, name) == value, name
-    assert snapshot(vm) == before
+    assert fingerprint(vm) == before
     if qmp is not None:
         reply = vm.qmp(*qmp)
         assert set(reply) == {"error"}
         assert reply["error"]["class"] == GENERIC
         assert reply["error"]["desc"]
-        assert snapshot(vm) == before
+        assert fingerprint(vm) == before
     if hmp is not None:
         assert vm.hmp(hmp).startswith("Error: ")
-        assert snapshot(vm) == before
+        assert fingerprint(vm) == before
     return info.value
 
 
@@ -117,9 +118,9 @@ def test_parameters(vm, changes, name):
 )
 def test_hmp_lines(vm, line):
     vm.set_capabilities([("xbzrle", True)])
-    before = snapshot(vm)
+    before = fingerprint(vm)
     assert vm.hmp(line).startswith("Error: ")
-    assert snapshot(vm) == before
+    assert fingerprint(vm) == before
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_hmp_lines(vm, line):
      "migrate_set_capability events yes", "info nonsense", "info status now"],
 )  # fmt: skip
 def test_hmp_usage(vm, line):
-    before = snapshot(vm)
+    before = fingerprint(vm)
     text = vm.hmp(line)
     assert text
     assert not text.startswith("Error")
-    assert snapshot(vm) == before
+    assert fingerprint(vm) == before
 
 
 @pytest.mark.parametrize(
@@ -180,13 +181,13 @@ def test_capabilities(vm, changes, error, name):
     ],
 )
 def test_qmp_arguments(vm, command, arguments):
-    before = snapshot(vm)
+    before = fingerprint(vm)
     assert vm.qmp(command, arguments)["error"]["class"] == GENERIC
-    assert snapshot(vm) == before
+    assert fingerprint(vm) == before
 
 
 def test_a_file_channel_needs_its_members(vm, tmp_path):
-    before = snapshot(vm)
+    before = fingerprint(vm)
     for offset in (None, "0", True, -1, 1.0, 1 << 63):
         address = {"transport": "file", "filename": f"{tmp_path}/state"}
         if offset is not None:
@@ -194,7 +195,7 @@ def test_a_file_channel_needs_its_members(vm, tmp_path):
         channel = {"channel-type": "main", "addr": address}
         reply = vm.qmp("migrate", channels=[channel])
         assert reply["error"]["class"] == GENERIC, offset
-        assert snapshot(vm) == before
+        assert fingerprint(vm) == before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -304,9 +305,9 @@ def test_migrate_while_one_runs():
     entry = {"capability": "events", "state": True}
     for capabilities in ([], [entry]):
         qmp = ("migrate-set-capabilities", {"capabilities": capabilities})
-        before = snapshot(vm)
+        before = fingerprint(vm)
         assert vm.qmp(*qmp)["error"]["class"] == GENERIC
-        assert snapshot(vm) == before
+        assert fingerprint(vm) == before
 
 
 def test_migrate_while_inmigrate():
@@ -410,12 +411,12 @@ def test_incoming_addresses(uri):
 
 def test_incoming_file_is_missing(tmp_path):
     vm = target()
-    before = snapshot(vm)
+    before = fingerprint(vm)
     for _ in range(2):
         with pytest.raises(ChannelError) as info:
             vm.migrate_incoming(f"file:{tmp_path}/missing")
         assert (info.value.operation, info.value.errno) == ("open", 2)
-    after = snapshot(vm)
+    after = fingerprint(vm)
     assert after.pop("events") == 2  # M setup, twice
     before.pop("events")
     assert after == before
@@ -449,10 +450,10 @@ def test_streams_of_another_machine(case, mapped, stream):
 
 def fails_and_leaves_no_trace(vm, stream, error, section, *, mapped=True):
     kept = ("ram", "devices", "guest", "run", "parameters", "capabilities", "blockers", "exited")
-    before = {key: snapshot(vm)[key] for key in kept}
+    before = {key: fingerprint(vm)[key] for key in kept}
     vm.migrate_incoming(MemoryInput(stream, seekable=mapped), exit_on_error=False)
     assert finish(vm) == "failed"
-    assert {key: snapshot(vm)[key] for key in kept} == before
+    assert {key: fingerprint(vm)[key] for key in kept} == before
     assert isinstance(vm.incoming.error, error)
     if isinstance(vm.incoming.error, StreamError):
         assert vm.incoming.error.section == section
@@ -567,10 +568,10 @@ def test_constructor_refuses_nonsense(tmp_path):
 
 
 def test_advance_does_not_go_back(vm):
-    before = snapshot(vm)
+    before = fingerprint(vm)
     with pytest.raises(ValueError, match="backwards"):
         vm.advance(-1.0)
-    assert snapshot(vm) == before
+    assert fingerprint(vm) == before
 
 
 def test_save_and_load_raise_what_went_wrong(tmp_path, stream):

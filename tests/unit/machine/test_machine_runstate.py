@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from vms import MIB, STRICT, V8_2, finish, make, put_into, short, snapshot, waiting
+from vms import MIB, STRICT, V8_2, finish, make, put_into, short, waiting
 
 from migsim.channel.memory import MemoryInput, MemoryOutput
 from migsim.errors import AbortError, StateError
 from migsim.guest.workloads import PageCounter
 from migsim.qapi.enums import RunState
+from migsim.testing.invariants import fingerprint
 
 ERROR = "error"
 STATES = [
@@ -67,12 +68,12 @@ def machine_in(state: str, **config):
 @pytest.mark.parametrize(("command", "state", "outcome"), CELLS)
 def test_command_in_state(command, state, outcome):
     vm = machine_in(state)
-    since, before = len(vm.events), snapshot(vm)
+    since, before = len(vm.events), fingerprint(vm)
     if outcome == ERROR:
         with pytest.raises(StateError) as info:
             getattr(vm, command)()
         assert (info.value.command, info.value.state) == (command, state)
-        assert snapshot(vm) == before
+        assert fingerprint(vm) == before
         reply = vm.qmp(command)
         assert reply["error"]["class"] == "GenericError"
         assert vm.hmp(command).startswith("Error: ")
@@ -93,13 +94,13 @@ MIGRATE = dict(zip(STATES, ["ok", "ok", "ok", "ok", ERROR, ERROR, ERROR, "ok", "
 def test_migrate_in_state(state, outcome, mode):
     vm = machine_in(state)
     vm.set_parameters({"mode": mode})
-    before = snapshot(vm)
+    before = fingerprint(vm)
     if outcome == ERROR:
         with pytest.raises(StateError):
             vm.migrate(MemoryOutput())
-        assert snapshot(vm) == before
+        assert fingerprint(vm) == before
         assert vm.qmp("migrate", uri="file:/nowhere/x")["error"]["class"] == "GenericError"
-        assert snapshot(vm) == before
+        assert fingerprint(vm) == before
         return
     since = len(vm.events)
     vm.migrate(MemoryOutput())

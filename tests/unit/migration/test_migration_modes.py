@@ -14,7 +14,6 @@ from vms import (
     make,
     put_into,
     short,
-    snapshot,
     wait,
     waiting,
 )  # fmt: skip
@@ -34,6 +33,7 @@ from migsim.qapi.enums import MigMode, RunState
 from migsim.stream.items import BlockInfo
 from migsim.stream.outfile import OutFile
 from migsim.stream.writer import StreamWriter
+from migsim.testing.invariants import fingerprint
 from migsim.vmstate.common import GLOBALSTATE, globalstate_values
 
 # Guest's state at migrate; target's state with autostart; with -S or a stop while inmigrate.
@@ -199,14 +199,14 @@ def test_release_8_2_does_not_refuse_combinations_with_cpr(capability):
         vm = make(release=release)
         vm.set_parameters({"mode": "cpr-reboot"})
         vm.set_capabilities([(capability, True)])
-        before = snapshot(vm)
+        before = fingerprint(vm)
         if not refused and capability != "x-colo":
             vm.save(MemoryOutput())
             continue
         with pytest.raises(CapabilityError) as info:
             vm.migrate(MemoryOutput())
         assert (info.value.conflict == "cpr-reboot") is refused
-        assert snapshot(vm) == before
+        assert fingerprint(vm) == before
 
 
 @pytest.mark.parametrize("mode", ["cpr-transfer"])
@@ -214,11 +214,11 @@ def test_modes_that_need_more_than_a_file(mode):
     vm = make()
     vm.set_parameters({"mode": mode})
     assert vm.query_migrate() == {}
-    before = snapshot(vm)
+    before = fingerprint(vm)
     with pytest.raises(CapabilityError) as info:
         vm.migrate("file:/dev/null")
     assert (info.value.name, info.value.conflict) == ("mode", "file")
-    assert snapshot(vm) == before
+    assert fingerprint(vm) == before
 
 
 def test_query_after_a_migration_looks_at_the_mode_of_the_moment():
@@ -245,12 +245,12 @@ def test_missing_source_leaves_strict_in_setup_for_good(tmp_path):
 
 def test_missing_source_leaves_safe_as_it_was(tmp_path):
     target = waiting()
-    before = snapshot(target)
+    before = fingerprint(target)
     with pytest.raises(ChannelError) as info:
         target.migrate_incoming(f"file:{tmp_path}/missing")
     assert (info.value.operation, info.value.errno) == ("open", 2)
     assert short(target) == ["M setup"]
-    assert snapshot(target) | {"events": 0} == before
+    assert fingerprint(target) | {"events": 0} == before
     target.load(saved("normal", "running")[1])
     assert target.run.state == "running"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import steps
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
@@ -138,6 +139,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def listed_reasons_agree_in_every_mode(self):
+        steps.counted(self)
         for mode in MigMode:
             assert list(self.registry.reasons(mode)) == self.model.reasons(mode)
 
@@ -154,4 +156,5 @@ class RegistryMachine(RuleBasedStateMachine):
                 assert first is None
 
 
+RegistryMachine.TestCase.settings = steps.sized(ci=50, steps=50)
 TestRegistryMachine = RegistryMachine.TestCase
