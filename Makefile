@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-small versus-qemu conformance fuzz-streams notebooks docs clean
+.PHONY: demo test lint bench bench-small versus-qemu conformance properties fuzz-streams notebooks docs clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -37,6 +37,10 @@ conformance: $(STAMP)
 	$(LADDER) --least 43
 	if command -v $(QEMU); then $(LADDER) --source $(QEMU) --least 9; fi
 	if command -v $(QEMU); then $(LADDER) --target $(QEMU) --least 9; fi
+
+# The rule-based machines at length, with other inputs every time; says how many steps they made.
+properties: $(STAMP)
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n auto tests/property -k machine
 
 # 200,000 damaged streams and every cut of the recorded ones; goes on where it was stopped.
 fuzz-streams: $(STAMP)
