@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ _ESCAPES = {
 }  # fmt: skip
 _WORDS = {"true": True, "false": False, "null": None}
 _INT_MIN, _INT_END = -(1 << 63), 1 << 64
+_INT_DIGITS = 24
+"""With more of them, sign included, an integer is beyond 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +129,12 @@ class JsonStream:
                 continue
             if self._rest and self._rest[0] in _QUOTES:
                 self._quote = self._rest[0]
-            if len(self._rest) <= MAX_TOKEN_BYTES:
+            most = MAX_TOKEN_BYTES if self._quote is not None else _BARE_BYTES
+            if len(self._rest) <= most:
                 return
             yield self._reset("a token is too long", drop=True)
 
-    def _next(self, at: int) -> tuple[int, object]:
+    def _next(self, at: int) -> tuple[int, object]:  # noqa: PLR0911 - one for each kind of token
         """Take the token at ``at``; return where it ends and what ends with it.
 
         The place does not move when the token may go on in the next chunk.
@@ -147,6 +151,8 @@ class JsonStream:
             end == len(self._rest) or (kind == "number" and _open(self._rest, at))
         ):
             return at, _NOTHING
+        if kind in ("number", "word") and end - at > _BARE_BYTES:
+            return end, self._reset("a token is too long", drop=True)
         if kind == "number" and self._goes_wrong(at, end):
             return self._stray(at)
         return end, self._take(kind, match[0])
@@ -221,10 +227,12 @@ _NOTHING = object()
 
 def _open(view: bytearray, at: int) -> bool:
     """Whether the number that begins here may go on in the next chunk."""
-    return len(view) - at <= _NUMBER_LOOK_BYTES and _UNFINISHED.match(view, at) is not None
+    return len(view) - at <= _BARE_BYTES and _UNFINISHED.match(view, at) is not None
 
 
-_NUMBER_LOOK_BYTES = 1 << 16
+_BARE_BYTES = 1 << 16
+"""Longest number or word: what is longer is neither in range nor a keyword, and it is looked at
+anew with every chunk."""
 
 
 def _has_control(data: bytearray, start: int) -> bool:
@@ -253,8 +261,18 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _integer(text: str) -> int | float:
     # Integers that fit neither int64 nor uint64 become floating point, as in QEMU.
+    if len(text) > _INT_DIGITS:
+        return _real(text)
     number = int(text)
     return number if _INT_MIN <= number < _INT_END else float(number)
+
+
+def _real(text: str) -> float:
+    # QEMU takes these as infinite, and an id comes back as ``inf``, which is no JSON.
+    number = float(text)
+    if math.isinf(number):
+        raise _Bad("JSON: a number is too large")
+    return number
 
 
 def _refuse(name: str) -> NoReturn:
@@ -262,7 +280,11 @@ def _refuse(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_members, parse_int=_integer, parse_constant=_refuse, strict=True
+    object_pairs_hook=_members,
+    parse_int=_integer,
+    parse_float=_real,
+    parse_constant=_refuse,
+    strict=True,
 )
 
 
@@ -398,7 +420,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 def _number(token: bytes) -> int | float:
     text = token.decode()
-    return _integer(text) if text.lstrip("-").isdigit() else float(text)
+    return _integer(text) if text.lstrip("-").isdigit() else _real(text)
 
 
 def _word(token: bytes) -> object:

@@ -72,7 +72,8 @@ class Connection:
         if not greeted:
             session.greet()
         self.flush()
-        self._watch()
+        if self.open:  # a client may be gone before it has heard a word
+            self._watch()
 
     @property
     def open(self) -> bool:

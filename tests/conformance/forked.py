@@ -19,6 +19,8 @@ from types import ModuleType, SimpleNamespace
 
 KIT = Path(__file__).with_name("kit")
 GOLDEN = {"10.0": KIT / "golden", "11.1": KIT / "golden-11.1"}
+MORE = Path(__file__).with_name("more")
+"""Scenarios of our own, with what QEMU 10.0.2 answered."""
 
 
 def load_kit() -> ModuleType:
@@ -108,9 +110,16 @@ def warm_up() -> None:
 
 
 def differences(
-    kit: ModuleType, scenario: dict, release: str, time_factor: float = 1.0
+    kit: ModuleType,
+    scenario: dict,
+    release: str,
+    time_factor: float = 1.0,
+    golden: Path | None = None,
 ) -> list[str]:
-    """Play one scenario; return complaints and differences to the recorded transcript."""
+    """Play one scenario; return complaints and differences to the recorded transcript.
+
+    Transcripts are those of the kit unless they are in ``golden``.
+    """
     import difflib
     import json
     import shutil
@@ -121,7 +130,8 @@ def differences(
     )
     played, complaints, directory = kit.play(scenario, options)
     lines = list(complaints)
-    wanted = json.loads((GOLDEN[release] / scenario["_rel"]).read_text())
+    recorded = (golden or GOLDEN[release]) / scenario["_rel"]
+    wanted = json.loads(recorded.read_text())
     if wanted.pop("digest") != played.pop("digest"):
         lines.append("the transcript belongs to another version of this scenario")
     if wanted != played:
@@ -134,10 +144,18 @@ def differences(
     return lines
 
 
-def scenarios(kit: ModuleType, pattern: str, release: str, without: set[str]) -> list[dict]:
+def scenarios(
+    kit: ModuleType,
+    pattern: str,
+    release: str,
+    without: set[str],
+    *,
+    folder: Path = KIT,
+    golden: Path | None = None,
+) -> list[dict]:
     """Return the scenarios whose path matches and that the release has a transcript of."""
-    found, _ = kit.find_scenarios([str(KIT / "scenarios")], pattern, without)
-    return [s for s in found if (GOLDEN[release] / s["_rel"]).exists()]
+    found, _ = kit.find_scenarios([str(folder / "scenarios")], pattern, without)
+    return [s for s in found if ((golden or GOLDEN[release]) / s["_rel"]).exists()]
 
 
 def main() -> int:
@@ -147,10 +165,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--time-factor", type=float, default=0.3)
     parser.add_argument("--without", default="")
+    parser.add_argument("--folder", type=Path, help="with 'scenarios' and 'golden'; the kit's")
     options = parser.parse_args()
     kit = load_kit()
     warm_up()
-    todo = scenarios(kit, options.filter, options.release, set(options.without.split(",")))
+    folder = options.folder or KIT
+    golden = options.folder and options.folder / "golden"
+    without = set(options.without.split(","))
+    todo = scenarios(kit, options.filter, options.release, without, folder=folder, golden=golden)
     workers = []
     for job in range(options.jobs):
         read_end, write_end = os.pipe()
@@ -158,7 +180,7 @@ def main() -> int:
             os.close(read_end)
             with open(write_end, "w") as out:
                 for scenario in todo[job :: options.jobs]:
-                    lines = differences(kit, scenario, options.release, options.time_factor)
+                    lines = differences(kit, scenario, options.release, options.time_factor, golden)
                     verdict = "FAIL" if lines else "PASS"
                     print(f"{verdict} {scenario['_rel']}", *lines, sep="\n     ", file=out)
                     out.flush()
