@@ -139,7 +139,7 @@ def memory_bytes() -> int:
     [(b'{"execute":"', b"x"), (b"", b"x"), (b"[", b"1"), (b"", b" ")],
     ids=["string", "word", "number", "space"],
 )
-@pytest.mark.parametrize("size_bytes", [160 * MIB, pytest.param(1 << 30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size_bytes", [96 * MIB, pytest.param(1 << 30, marks=pytest.mark.slow)])
 def test_an_endless_line(place: Place, begin: bytes, unit: bytes, size_bytes: int) -> None:
     """Memory stays bounded, and neighbours are served meanwhile."""
     client = negotiated(place)
