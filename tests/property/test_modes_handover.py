@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from neighbour import NOWHERE, Neighbour
 from vms import PAGE
 
-from migsim.channel.memory import MemoryInput, MemoryOutput
-from migsim.channel.uri import parse_uri
 from migsim.machine.config import MachineConfig
 from migsim.machine.handed import handed_over
 from migsim.qapi.release import Release
@@ -20,30 +19,7 @@ from migsim.vm import VM
 
 PAGES = 64
 GUESTS = workload_plans(PAGES, first=1, kinds=("sweep", "uniform", "hot", "counter"))
-NOWHERE = parse_uri("unix:/nowhere")
 VM_RELEASE = {str(r): r for r in (Release.V10_0, Release.V11_1)}
-
-
-class Neighbour:
-    """Takes memory over, and listens at once."""
-
-    def __init__(self) -> None:
-        self.stream = MemoryOutput()
-        self.memory: dict[str, int] = {}
-
-    def check(self, _address: object) -> None: ...
-
-    def open_output(self, _address: object, _needs: object = None) -> MemoryOutput:
-        return self.stream
-
-    def open_input(self, _address: object, _needs: object = None) -> MemoryInput:
-        return MemoryInput(self.stream.getvalue())
-
-    def hand_over(self, _address: object, memory, then) -> None:
-        self.memory = {name: os.dup(fd) for name, fd in memory.items()}
-        then()
-
-    def abandon(self) -> None: ...
 
 
 @given(GUESTS, st.sampled_from(["10.0", "11.1"]), st.floats(0, 0.3), st.floats(0, 0.3))
