@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-small versus-qemu conformance properties fuzz-streams notebooks docs clean
+.PHONY: demo test lint bench bench-small versus-qemu conformance properties quality kill fuzz-qemu fuzz-streams notebooks docs clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml
@@ -41,6 +41,19 @@ conformance: $(STAMP)
 # The rule-based machines at length, with other inputs every time; says how many steps they made.
 properties: $(STAMP)
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -q -n auto tests/property -k machine
+
+# Bugs of one line, planted into a copy of the package: the suite has to find each of them.
+quality: $(STAMP)
+	MIGSIM_QUALITY=1 $(BIN)/python -m pytest -q -n auto tests/quality
+
+# 500 processes killed with SIGKILL while they save, load or convert.
+kill: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m fault.killing --count 500
+
+# The same generated commands to migsim and to a real QEMU, until they differ or time is up.
+MINUTES ?= 5
+fuzz-qemu: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.beside_qemu --minutes $(MINUTES)
 
 # 200,000 damaged streams and every cut of the recorded ones; goes on where it was stopped.
 fuzz-streams: $(STAMP)

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import steps
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "ci",
@@ -19,11 +19,19 @@ settings.register_profile(
 settings.register_profile(
     "long", parent=settings.get_profile("ci"), max_examples=2000, derandomize=False
 )
+settings.register_profile(  # for those who only want to know whether something is found
+    "quick", parent=settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip live comparisons, visibly, where no real QEMU is installed."""
+    """Skip live comparisons, visibly, where no real QEMU is installed, and what is for make."""
+    if not os.environ.get("MIGSIM_QUALITY"):
+        wanted = pytest.mark.skip(reason="planted by make quality")
+        for item in items:
+            if item.get_closest_marker("quality"):
+                item.add_marker(wanted)
     if shutil.which("qemu-system-x86_64"):
         return
     skip = pytest.mark.skip(reason="no qemu-system-x86_64 on this machine")

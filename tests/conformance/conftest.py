@@ -89,16 +89,21 @@ class Qemu:
             message["arguments"] = {
                 name.replace("_", "-"): value for name, value in arguments.items()
             }
+        answer = self.raw(message)
+        if "error" in answer:
+            raise QmpError(answer["error"])
+        return answer["return"]
+
+    def raw(self, message: dict[str, object]) -> dict[str, object]:
+        """Send a QMP message as it is and return the answer, an error too."""
         self._file.write(json.dumps(message).encode() + b"\n")
         self._file.flush()
         while line := self._file.readline():
             answer = json.loads(line)
             if "event" in answer:
                 self.events.append(answer)
-            elif "error" in answer:
-                raise QmpError(answer["error"])
             else:
-                return answer["return"]
+                return answer
         raise RuntimeError(f"the monitor closed: {self.log}")
 
     def capabilities(self, **states: bool) -> None:
