@@ -35,8 +35,8 @@ conformance: $(STAMP)
 	$(BIN)/python tests/conformance/forked.py --release 10.0
 	$(BIN)/python tests/conformance/forked.py --release 11.1
 	$(LADDER) --least 43
-	if command -v $(QEMU); then $(LADDER) --source $(QEMU) --least 9; fi
-	if command -v $(QEMU); then $(LADDER) --target $(QEMU) --least 9; fi
+	if command -v $(QEMU); then $(LADDER) --source $(QEMU) --least 44; fi
+	if command -v $(QEMU); then $(LADDER) --target $(QEMU) --least 41; fi
 
 # The rule-based machines at length, with other inputs every time; says how many steps they made.
 properties: $(STAMP)

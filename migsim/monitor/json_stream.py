@@ -28,15 +28,15 @@ _DIGITS = b"0123456789"
 _TOKEN = re.compile(
     rb"""(?P<space>[ \t\r\n]+)
     |(?P<punct>[\[\]{}:,])
-    |(?P<string>"(?:[^"\\\x00-\x1f\xc0\xc1\xf5-\xff]|\\[\x20-\x7e])*+"
-               |'(?:[^'\\\x00-\x1f\xc0\xc1\xf5-\xff]|\\[\x20-\x7e])*+')
+    |(?P<string>"(?:[^"\\\x00-\x1f\xfe\xff]|\\[\x20-\xfd])*+"
+               |'(?:[^'\\\x00-\x1f\xfe\xff]|\\[\x20-\xfd])*+')
     |(?P<number>-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][-+]?[0-9]++)?+)
     |(?P<word>[a-z]++)""",
     re.VERBOSE,
 )
 _UNFINISHED = re.compile(
-    rb"""(?:"(?:[^"\\\x00-\x1f\xc0\xc1\xf5-\xff]|\\[\x20-\x7e])*+\\?
-           |'(?:[^'\\\x00-\x1f\xc0\xc1\xf5-\xff]|\\[\x20-\x7e])*+\\?
+    rb"""(?:"(?:[^"\\\x00-\x1f\xfe\xff]|\\[\x20-\xfd])*+\\?
+           |'(?:[^'\\\x00-\x1f\xfe\xff]|\\[\x20-\xfd])*+\\?
            |-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?(?:[eE][-+]?[0-9]*)?
            |[a-z]*)\Z""",
     re.VERBOSE,
@@ -191,8 +191,6 @@ class JsonStream:
             self._rest.clear()
             return False
         del self._rest[: match.start()]
-        if self._rest[0] in (0xFE, 0xFF):
-            del self._rest[:1]
         self._dropping = False
         return True
 
@@ -239,7 +237,7 @@ def _has_control(data: bytearray, start: int) -> bool:
     return _CONTROL.search(data, start) is not None
 
 
-_CONTROL = re.compile(rb"[\x00-\x1f\xc0\xc1\xf5-\xff]")
+_CONTROL = re.compile(rb"[\x00-\x1f\xfe\xff]")
 
 
 def _fast(data: bytes) -> tuple[bool, object]:

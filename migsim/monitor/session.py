@@ -101,6 +101,8 @@ class QmpSession:
 
     def _reply(self, message: object) -> dict[str, object]:
         name, arguments, oob = _request(message)
+        if oob and not self.oob:
+            raise QmpError("'exec-oob' was not enabled")
         if not self.negotiated:
             return self._negotiate(name, arguments)
         if name == _NEGOTIATE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -148,7 +149,13 @@ class MachineProcess:
                 raise StateError("start", "exited", hint=f"the process ended with {status}")
             time.sleep(0.005)
         try:
-            return QmpClient(self.path)
+            while True:  # the socket has its name a moment before it listens
+                try:
+                    return QmpClient(self.path)
+                except ChannelError as error:
+                    if error.errno != errno.ECONNREFUSED or time.monotonic() > end:
+                        raise
+                    time.sleep(0.005)
         except MigsimError:
             self.process.kill()
             self.process.wait()

@@ -5,6 +5,7 @@ Quick runs use it: most of the time of a case would go into starting interpreter
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -29,6 +30,8 @@ class ForkedProcess:
         self.pid = os.fork()
         if self.pid == 0:
             self._child(argv, quiet=quiet)
+        # One that is forgotten would keep the pipes open that were inherited.
+        atexit.register(self.kill)
 
     def poll(self) -> int | None:
         """Return the exit status if the process has ended."""
@@ -56,6 +59,7 @@ class ForkedProcess:
     def kill(self) -> None:
         """End it at once."""
         self.send_signal(signal.SIGKILL)
+        atexit.unregister(self.kill)
 
     def _child(self, argv: Sequence[str], *, quiet: bool) -> None:
         status = 70

@@ -79,6 +79,31 @@ def test_one_problem_and_then_on(text: bytes, chunk: int | None) -> None:
     assert list(stream.feed(b'{"x":1}\n')) == [{"x": 1}]
 
 
+@pytest.mark.parametrize("chunk", [None, 1, 3])
+@pytest.mark.parametrize(
+    ("text", "problems", "values"),
+    [
+        # Counted on QEMU 10.0.2: what is no token ends at brackets, colons, commas and controls.
+        (b'%"abc" 1\n', 1, 0),
+        (b"%'a' {}\n", 1, 1),
+        (b'%\xff"a"\n', 2, 0),
+        (b'@\x01"\n', 2, 0),
+        (b'@@@"{"\n', 2, 0),
+        (b'"a\xff"b"\n{}\n', 1, 1),
+        (b"{'execute': 'nonexistent\xff'}", 2, 0),
+        (b'{"a\n":1}\n', 3, 1),
+        (b'{"a\xc0":1}\n', 1, 0),
+    ],
+)
+def test_what_is_dropped_behind_a_problem(text, problems, values, chunk) -> None:
+    stream = JsonStream()
+    size = chunk or len(text)
+    found = [v for at in range(0, len(text), size) for v in stream.feed(text[at : at + size])]
+    assert [isinstance(v, JsonProblem) for v in found].count(True) == problems
+    assert len(found) == problems + values
+    assert list(stream.feed(b'{"x":1}\n')) == [{"x": 1}]
+
+
 def test_depth_is_bounded() -> None:
     deep = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     [value] = read(deep, 100)
