@@ -111,7 +111,6 @@ def build(
         incoming=incoming_of(line),
         handed_over=handed is not None,
         start_stopped=line.start_stopped,
-        preconfig=line.preconfig,
         only_migratable=line.only_migratable,
         name=line.name,
         uuid=line.uuid,

@@ -63,7 +63,6 @@ class MachineConfig:
         handed_over: memory came from another process in mode cpr-transfer, so that the stream has
             no pages.
         start_stopped: ``-S``: stay in prelaunch, or paused after an incoming migration.
-        preconfig: stay in prelaunch until `Machine.exit_preconfig`, whatever else is asked for.
         only_migratable: refuse devices and blockers that keep normal mode from working.
         name: the guest's name; no other meaning.
         uuid: 16 bytes, or None.
@@ -86,7 +85,6 @@ class MachineConfig:
     incoming: str | ChannelAddress | None = None
     handed_over: bool = False
     start_stopped: bool = False
-    preconfig: bool = False
     only_migratable: bool = False
     name: str = ""
     uuid: bytes | None = None

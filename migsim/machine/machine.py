@@ -72,7 +72,6 @@ class Machine(GuestCommands, MigrationCommands, EngineView):
         self.connector: Connector = (
             FileConnector(self.descriptors) if connect is None else connect(self)
         )
-        self.preconfig: bool = config.preconfig
         self.restless: tuple[str, ...] = ()
         self._exit_on_error = True
         self.ram = _build_ram(config, kind.ram_id)
@@ -105,20 +104,8 @@ class Machine(GuestCommands, MigrationCommands, EngineView):
             assert config.incoming is not None
             origin = Origin.of(config.incoming, self.connector)
             self._start_incoming(origin, exit_on_error=True)
-        elif config.incoming is None and not config.start_stopped and not config.preconfig:
+        elif config.incoming is None and not config.start_stopped:
             self.run.set(RunState.RUNNING)
-
-    def exit_preconfig(self) -> None:
-        """End the time before the machine is created: the guest starts, unless it has to wait.
-
-        Raises:
-            StateError: that time is over (spec frontend.md section 12).
-        """
-        if not self.preconfig:
-            raise StateError("x-exit-preconfig", self.run.state.value)
-        self.preconfig = False
-        if self.config.incoming is None and not self.config.start_stopped:
-            self.run.start()
 
     # Time.
 

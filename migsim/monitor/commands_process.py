@@ -69,11 +69,6 @@ def _memory_summary(vm: Machine, _arguments: Arguments) -> object:
     return {"base-memory": spec.size if spec else 0, "plugged-memory": 0}
 
 
-def _exit_preconfig(vm: Machine, _arguments: Arguments) -> object:
-    vm.exit_preconfig()
-    return {}
-
-
 def _migration_threads(vm: Machine, _arguments: Arguments) -> object:
     return [{"name": "mig/src/main", "thread-id": 1}] if vm.source.running else []
 
@@ -103,7 +98,6 @@ PROCESS_COMMANDS = (
     Command("query-memdev", _memdev, "List the memory backends."),
     Command("query-memory-size-summary", _memory_summary, "Show how much RAM there is."),
     Command("query-migrationthreads", _migration_threads, "List the migration threads."),
-    Command("x-exit-preconfig", _exit_preconfig, "Go on from -preconfig: start the guest."),
     Command("query-yank", lambda vm, _: yankable(vm), "List what can be yanked."),
     Command("yank", _yank, "Cut the connections of instances."),
 )

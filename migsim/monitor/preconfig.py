@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from ..qapi.enums import RunState
 from .errors import QmpError
 from .schema import Arguments, Command
 
@@ -88,5 +87,5 @@ class PreconfigCommands(Mapping[str, Command]):
             raise QmpError(f"{_EXIT}: permitted only before the machine has been created")
         self.over = True
         if self._runs_then:
-            vm.run.set(RunState.RUNNING)
+            vm.run.start()
         return {}

@@ -82,7 +82,7 @@ _ROWS: Final = (
     (
         "permitted only before the machine has been created",
         None,
-        "set-numa-node",
+        "set-numa-node x-exit-preconfig",
     ),
     (
         "limits of dirty rates need a dirty ring, which is not modelled",

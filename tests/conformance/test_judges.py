@@ -142,8 +142,8 @@ def test_preconfig_waits_for_its_command(folder):
         raw({"execute": "qmp_capabilities"})
         assert raw({"execute": "query-status"})["return"]["status"] == "prelaunch"
         assert raw({"execute": "x-exit-preconfig"}) == {"return": {}}
-        assert raw.events == ["RESUME"]
         assert raw({"execute": "query-status"})["return"] == {"running": True, "status": "running"}
+        assert raw.events == ["RESUME"]
         assert raw.error_class({"execute": "x-exit-preconfig"}) == "GenericError"
         raw.instance.quit()
 
@@ -272,7 +272,7 @@ def test_the_client_library_connects_completes_and_hears_events(folder):
         finally:
             await client.disconnect()
 
-    with MachineProcess(folder, ["-machine", "none", "-m", "16M"]) as machine:
+    with MachineProcess(folder, ["-machine", "q35", "-m", "16M"]) as machine:
         machine.qmp.close()
         asyncio.run(talk(machine.path))
 
@@ -282,7 +282,7 @@ def test_the_shell_of_the_library_runs_a_session(folder):
     command = str(shell) if shell.exists() else shutil.which("qmp-shell")
     if command is None:
         pytest.skip("no qmp-shell here")
-    with MachineProcess(folder, ["-machine", "none", "-m", "16M"]) as machine:
+    with MachineProcess(folder, ["-machine", "q35", "-m", "16M"]) as machine:
         machine.qmp.close()
         env = {**os.environ, "HOME": str(folder)}
         for options, line, expected in (
