@@ -94,7 +94,7 @@ with serving(folder) as host:
 # What does the orchestrator do when the disk is full? The machine behaves as QEMU does: the migration fails, the guest goes on.
 
 # %%
-from migsim.testing import ConnectionReset, DiskFull
+from migsim.testing import ConnectionReset, DiskFull, DroppedEvent
 
 with serving(folder) as host:
     machine = host.start("-machine", "none", "-m", "64M", faults=[DiskFull(size_bytes=4096)])

@@ -41,7 +41,7 @@ def status_of_migsim(text: str) -> int:
     try:
         if parse(shlex.split(text)).info is not None:
             return 0
-        with started(text) as vm:
+        with started(f"-nodefaults {text}") as vm:
             return 0 if vm.exited is None else vm.exited.status
     except MigsimError:
         return 1
@@ -108,7 +108,7 @@ MACHINES = """
 
 @pytest.mark.parametrize("text", MACHINES, ids=[text[9:70] for text in MACHINES])
 def test_ram_blocks_and_reasons_are_the_same(text, folder, qemu):
-    with started(text) as vm:
+    with started(f"-nodefaults {text}") as vm:
         blocks = [(b.name, b.used_bytes, b.max_bytes) for b in vm.ram]
         reasons = [reasons_of(vm.qmp, mode) for mode in MODES]
     for path in folder.glob("m"):

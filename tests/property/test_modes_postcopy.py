@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from guests import PAGES, guests, workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_pairs import LivePair, answering
@@ -15,14 +14,17 @@ from vms import PAGE, short
 from migsim.qapi.enums import RunState
 from migsim.qapi.release import Release
 from migsim.ram.backends import BackendKind, BackendSpec
+from migsim.testing.strategies import workload_plans
 from migsim.vm import VM
 
 SMALL = [("postcopy-ram", True)]
+PAGES = 64
+WRITING = ("sweep", "uniform", "hot", "counter")
 RAM = BackendSpec(BackendKind.RAM, "ram0", 4 * PAGES * PAGE)
 
 
 def config(guest, release=Release.V10_0, **more):
-    return answering(memory=RAM, workload=workload(*guest), release=release, **more)
+    return answering(memory=RAM, workload=guest.make(), release=release, **more)
 
 
 def fill(vm: VM, seed: int) -> np.ndarray:
@@ -36,7 +38,7 @@ def fill(vm: VM, seed: int) -> np.ndarray:
 
 @settings(max_examples=12)
 @given(
-    guests,
+    workload_plans(PAGES, kinds=WRITING),
     st.integers(0, 999),
     st.sampled_from([Release.V10_0, Release.V11_1]),
     st.sampled_from([0, 400_000, 4_000_000]),
