@@ -1,6 +1,6 @@
 """Commands of the human monitor that are not about migration: what a client of one may meet.
 
-Only the kind of what they print is kept: nothing, a line that begins with ``Error: ``, or another
+Only the kind of what they print is kept: nothing, a line that begins with ``Error:``, or another
 text (seen on QEMU 10.0.2 with a machine without devices).
 """
 
